@@ -1,11 +1,11 @@
 """The custom operator tcja::TcjaLif: one spiking layer over a whole window.
 
-    TcjaLif(current [T, ...]) -> spikes [T, ...]
+    TcjaLif(current [T, ...]) -> spikes [T, ...], or the membranes of an integrator [T, ...]
 
 Attributes: decay, gain, bias, threshold, v_reset, v_initial, v_rest, rate, tau (float; tau is 0 where the neuron does
-not divide by it), strict (int), charge_order and reset (string), as in `tcja_runtime.neuron.NeuronSpec`; slope (float)
-and rescales (int) of a neuron that has a slope. A constant that differs by channel or by neuron is a list of floats,
-and its shape is in a second attribute: threshold_shape (ints).
+not divide by it), strict (int), charge_order, reset and returns (string), as in `tcja_runtime.neuron.NeuronSpec`; slope
+(float) and rescales (int) of a neuron that has a slope. A constant that differs by channel or by neuron is a list of
+floats, and its shape is in a second attribute: threshold_shape (ints).
 
 A model-local function defines the operator: a Scan over time with the equations of `tcja_runtime.neuron`, or one step
 for all times if no time step depends on another (`instant`). So any ONNX runtime can run it. A TensorRT plugin of the
@@ -38,7 +38,7 @@ STEP = "TcjaLifStep"
 VERSION = 1
 OPSET = 18
 
-_STRINGS = ("charge_order", "reset")
+_STRINGS = ("charge_order", "reset", "returns")
 
 Constants = Callable[[str], str]
 """Returns the name of the tensor that holds a constant of the neuron, given the constant's name."""
@@ -52,6 +52,12 @@ def is_own(domain: str) -> bool:
 def is_neuron(node: onnx.NodeProto) -> bool:
     """Whether a node is a TcjaLif node."""
     return node.op_type == NAME and is_own(node.domain)
+
+
+def fires(node: onnx.NodeProto) -> bool:
+    """Whether a node is a TcjaLif node, or a step of one, whose neurons fire; the others are integrators."""
+    returns = next((attribute.s for attribute in node.attribute if attribute.name == "returns"), b"spikes")
+    return node.op_type in (NAME, STEP) and is_own(node.domain) and returns != b"membranes"
 
 
 def attributes(spec: NeuronSpec) -> dict[str, Any]:
@@ -292,7 +298,7 @@ def step_nodes(
         prefix: the start of the nodes' names.
 
     Returns:
-        The nodes, and the names of the next membrane and of the spikes.
+        The nodes, and the names of the next membrane and of the result: the spikes, or the membrane h of an integrator.
     """
     nodes: list[onnx.NodeProto] = []
 
@@ -328,8 +334,7 @@ def step_nodes(
             h = op("Add", [op("Sub", [v, leak(u)], "leaked"), x], "h")
     if spec.slope is not None:
         h = op("Relu", [op("Mul", [h, constant("slope")], "scaled")], "rectified")
-    # s_t
-    fires, s = fired(h, "s")
+    fires, s = ("", h) if spec.integrates else fired(h, "s")  # s_t; an integrator has h_t in its place
     # v_t
     kept = op("Div", [h, constant("slope")], "kept") if spec.rescales else h
     if spec.reset == "hard":

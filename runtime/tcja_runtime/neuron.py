@@ -11,6 +11,9 @@ the threshold at the next charge: h_t = decay * h_{t-1} + gain * x_t + bias - th
 store these constants; the registry of networks has them. Each constant is one number for the layer, or an array with
 values that differ by channel or by neuron, such as a learned decay.
 
+A neuron may also be an integrator: it never fires, and returns its membranes h_t in place of spikes. It has no
+threshold and no reset, so v_t = h_t.
+
 Rounding matters, because a spike is a comparison: another order of operations may round differently, so that the neuron
 fires at another step. Training codes use these orders, with u = v - v_rest, where v_rest is v_reset in most codes:
 
@@ -43,7 +46,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime.constant_arrays import Array, Constant, ConstantArray, Constants, array_of, constant
-from tcja_runtime.neuron_rules import Charge, Reset, Rules
+from tcja_runtime.neuron_rules import Charge, Reset, Returns, Rules
 
 _AS_V_RESET = math.nan
 """Stands for a v_initial or a v_rest that is v_reset."""
@@ -75,6 +78,8 @@ class NeuronSpec(Constants, Rules):
             versions, it is v_reset.
         slope: the factor of the charged membrane before it is rectified (KLIF); None if it is not rectified.
         rescales: whether the reset divides by the slope.
+        returns: what the neuron returns: "spikes", or "membranes" for an integrator, which never fires. An integrator
+            has the threshold 0, which is not used, and the reset "none" (`integrator`).
 
     Raises:
         BadInput: a constant is neither a number nor an array of numbers.
@@ -108,6 +113,7 @@ class NeuronSpec(Constants, Rules):
     v_rest: Constant = _AS_V_RESET
     slope: Constant | None = None
     rescales: bool = False
+    returns: Returns = "spikes"
 
     def __post_init__(self) -> None:
         for field in ("v_initial", "v_rest"):
@@ -130,6 +136,10 @@ class NeuronSpec(Constants, Rules):
             raise ValueError(f"neuron reset must be 'hard', 'soft', 'late' or 'none', got {self.reset!r}")
         if self.reset != "hard" and self.v_reset != 0.0:
             raise ValueError(f"a {self.reset} reset has no v_reset, got {self.v_reset}")
+        if self.returns not in ("spikes", "membranes"):
+            raise ValueError(f"neuron returns must be 'spikes' or 'membranes', got {self.returns!r}")
+        if self.integrates and (self.threshold != 0.0 or self.strict or self.reset != "none" or self.slope is not None):
+            raise ValueError("a neuron that returns its membranes has a charge alone; use `integrator`")
         if self.reset == "late" and not self.all_of("threshold", lambda threshold: threshold > 0.0):
             raise ValueError(f"a late reset needs a positive threshold, got {self.threshold}")
         if self.reset == "late" and np.any(array_of(self.v_initial) >= array_of(self.threshold)):
@@ -243,6 +253,19 @@ class NeuronSpec(Constants, Rules):
         }
         return cls(**{**fields, **arrays})
 
+    def integrator(self) -> NeuronSpec:
+        """Returns the neuron with the same charge that never fires and returns its membranes."""
+        return dataclasses.replace(
+            self,
+            threshold=0.0,
+            strict=False,
+            reset="none",
+            v_reset=0.0,
+            slope=None,
+            rescales=False,
+            returns="membranes",
+        )
+
     @property
     def unit(self) -> npt.NDArray[np.float64]:
         """The size of the threshold, or 1 for 0, in its shape. Distances from the threshold are compared with it."""
@@ -257,7 +280,8 @@ class NeuronSpec(Constants, Rules):
     @property
     def instant(self) -> bool:
         """Whether a spike depends on the current of its own time step alone, so that there is no loop over time."""
-        return self.charge_order == "linear" and self.decay == 0.0 and self.reset != "late" and self.slope is None
+        loops = self.charge_order != "linear" or self.decay != 0.0 or self.reset == "late" or self.slope is not None
+        return not loops and not self.integrates
 
     @property
     def multiplies_exactly(self) -> bool:

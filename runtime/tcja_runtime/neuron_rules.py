@@ -8,6 +8,7 @@ from tcja_runtime.constant_arrays import Constant
 
 Charge: TypeAlias = Literal["linear", "decayed", "leaky"]
 Reset: TypeAlias = Literal["hard", "soft", "late", "none"]
+Returns: TypeAlias = Literal["spikes", "membranes"]
 
 
 class Rules:
@@ -27,6 +28,12 @@ class Rules:
     tau: Constant | None
     slope: Constant | None
     rescales: bool
+    returns: Returns
+
+    @property
+    def integrates(self) -> bool:
+        """Whether the neuron is an integrator: it never fires, and returns its membranes."""
+        return self.returns == "membranes"
 
     @property
     def charge_rule(self) -> str:
@@ -50,7 +57,9 @@ class Rules:
 
     @property
     def fire_rule(self) -> str:
-        """The condition to fire as a formula, for messages: "h >= 1"."""
+        """The condition to fire as a formula, for messages: "h >= 1"; "never fires" for an integrator."""
+        if self.integrates:
+            return "never fires"
         return f"h {'>' if self.strict else '>='} {self.threshold:g}"
 
     @property
@@ -69,5 +78,6 @@ class Rules:
 
     @property
     def rules(self) -> str:
-        """The three rules, for messages: "h = 0.5 v + x, h >= 1, reset to 0"."""
-        return f"{self.charge_rule}, {self.fire_rule}, reset {self.reset_rule}"
+        """The rules, for messages: "h = 0.5 v + x, h >= 1, reset to 0", or "h = 0.5 v + x, never fires, returns h"."""
+        effect = "returns h" if self.integrates else f"reset {self.reset_rule}"
+        return f"{self.charge_rule}, {self.fire_rule}, {effect}"

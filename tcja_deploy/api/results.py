@@ -35,6 +35,7 @@ from tcja_runtime.counting import counted, listed
 from tcja_runtime.files.text import one_line, shown
 
 _LONGEST = 100
+_TOLD = (Becomes.JUDGED, Becomes.INTEGRATES, Becomes.FIRES, Becomes.REFUSED)
 """The most characters of a verdict in a `repr`."""
 _LEFT = "text-align: left; vertical-align: top"
 """The style of cells: notebooks align those of numbers."""
@@ -330,7 +331,7 @@ class CheckResult(_Result):
 
     def _facts(self) -> list[tuple[str, str]]:
         network, models = self.found.network, self.found.models
-        named = [each for each in self.modules if each.becomes in (Becomes.JUDGED, Becomes.FIRES, Becomes.REFUSED)]
+        named = [each for each in self.modules if each.becomes in _TOLD]
         return [
             *([("network", f"{network.name}, T = {network.time_steps}")] if network else []),
             *(("refused", line) for line in self.refusals),

@@ -136,6 +136,7 @@ def _network(known: Known) -> NetworkFacts | None:
         classes=trained.classes,
         parameters=trained.parameters,
         layers=list(signature.layers),
+        integrators=list(signature.integrators),
     )
 
 
@@ -186,7 +187,8 @@ def _estimated(prepared: Prepared) -> Mapping[str, list[str]]:
 
 def _forms(prepared: Prepared, target: str | None) -> dict[str, int]:
     """Return the number of nodes of the plain model in each time form that can be made."""
-    exported, layers = prepared.network.lowered.exported, prepared.network.signature.layers
+    exported, signature = prepared.network.lowered.exported, prepared.network.signature
+    layers = [*signature.layers, *signature.integrators]
     found = {}
     for form in TIME_FORMS:
         if form == prepared.time_form.form:

@@ -72,13 +72,15 @@ class _Models:
 
     Attributes:
         nodes: the number of nodes of model.onnx.
-        judged: the modules that are judged spiking layers.
+        judged: the judged spiking layers.
+        integrators: the layers that never fire, and whose membranes are compared.
         firing: the modules that fire, and are not judged.
         folded: for each batch norm that was folded, the module that it was folded into.
     """
 
     nodes: collections.Counter[str]
     judged: Set[str]
+    integrators: Set[str]
     firing: Set[str]
     folded: Mapping[str, str]
 
@@ -89,6 +91,7 @@ class _Models:
         return cls(
             nodes=collections.Counter(_nearest(node.name, names) for node in exported.model.graph.node),
             judged={layer.name for layer in signature.layers},
+            integrators={layer.name for layer in signature.integrators},
             firing={layer.name for layer in signature.unjudged},
             folded={weight.norm: weight.module for weight in signature.weights if weight.norm},
         )
@@ -148,8 +151,10 @@ class _Rows:
         """Return the same for a network whose models are known."""
         rules, nodes = self.neurons.get(name, ""), models.nodes
         inside = sum(n for module, n in nodes.items() if module == name or module.startswith(f"{name}."))
-        if name in models.judged:
-            return Module(name=name, kind=kind, becomes=Becomes.JUDGED, nodes=inside, remark=rules), True
+        for layers, becomes in ((models.judged, Becomes.JUDGED), (models.integrators, Becomes.INTEGRATES)):
+            # A neuron may become several layers, inside of its module.
+            if rules and any(f"{layer}.".startswith(f"{name}.") for layer in layers):
+                return Module(name=name, kind=kind, becomes=becomes, nodes=inside, remark=rules), True
         if name in self.attention:
             return Module(name=name, kind=kind, becomes=Becomes.ATTENTION, nodes=inside), True
         if nodes[name]:

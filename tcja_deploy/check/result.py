@@ -22,6 +22,7 @@ class Becomes(str, Enum):
     """What a module becomes in an export."""
 
     JUDGED = "spiking layer, judged"
+    INTEGRATES = "integrator, membranes compared"
     ATTENTION = "attention"
     OPERATORS = "plain operators"
     FIRES = "plain operators that fire, not judged"
@@ -68,6 +69,7 @@ class NetworkFacts:
         classes: the names of its classes.
         parameters: the number of its trained parameters.
         layers: its known spiking layers, in the order in which they fire. Each is judged.
+        integrators: its layers of neurons that never fire, and return their membranes, in the order in which they run.
     """
 
     name: str
@@ -82,6 +84,7 @@ class NetworkFacts:
     classes: tuple[str, ...]
     parameters: int
     layers: list[Layer]
+    integrators: list[Layer] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

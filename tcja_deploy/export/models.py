@@ -26,7 +26,7 @@ from tcja_exporters.reference import recorder
 from tcja_exporters.reference.taps import find_taps
 from tcja_runtime.bundle import conformance
 from tcja_runtime.bundle.manifest import TimeForms
-from tcja_runtime.bundle.signature import NetworkSignature
+from tcja_runtime.bundle.signature import NetworkSignature, Tap
 from tcja_runtime.data.windows import Windows
 from tcja_runtime.errors import BadInput
 from tcja_runtime.model_file.tensor_names import spikes_tensor
@@ -76,7 +76,8 @@ def prepare(request: ExportRequest, target: str | None, folder: Path, known: Kno
     exported = _to_onnx(network, folder, signature, windows, request.precision, progress)
     exported = lowered_network(request, exported, windows, progress)
     exported, time_form = _laid_out(request, exported, target, progress)
-    split = stepwise.split(exported.lowered.exported, network.contract, signature.layers) if request.streaming else None
+    layers = [*signature.layers, *signature.integrators]
+    split = stepwise.split(exported.lowered.exported, network.contract, layers) if request.streaming else None
     save(exported.lowered.exported, folder, split.models if split else {})
     conformance.check(folder, exported.signature)
     return Prepared(network=exported, windows=windows, time_form=time_form, split=split)
@@ -119,10 +120,13 @@ def _to_onnx(
             if each["name"] == ROLLING and each["note"] not in ("", AT_ONCE):
                 progress.note(f"the models grow with the {network.time_steps:,} time steps: {each['note']}")
         _check_used(exported, signature)
+        made = {tensor for node in exported.model.graph.node for tensor in node.output}
+        integrators = [layer for layer in signature.integrators if layer.result_tensor in made]  # others are not read
         some = next(windows.batches(RANDOM_WINDOWS))
         signature = dataclasses.replace(
             signature,
-            taps=find_taps(network.model, exported.model, network.time_steps),
+            integrators=integrators,
+            taps=[*find_taps(network.model, exported.model, network.time_steps), *map(Tap.of_integrator, integrators)],
             step_output=recorder.step_output(network.model, exported.model, signature.layers, some)
             if network.classes
             else None,

@@ -176,6 +176,7 @@ def _manifest(request: ExportRequest, made: Prepared, report: verdict.Report) ->
         tools={**tools(), **trained.packages},
         labels=request.labels,
         spike_counts=signature.spike_counts,
+        integrators=list(signature.integrators),
     )
 
 

@@ -41,7 +41,7 @@ from tcja_runtime.errors import BuildTimeout
 from tcja_runtime.files.staging import scratch
 from tcja_runtime.machine import gpu
 from tcja_runtime.model_file.subgraph import Dimensions
-from tcja_runtime.model_file.tensor_names import current_tensor, given_tensor, spikes_tensor
+from tcja_runtime.model_file.tensor_names import current_tensor, given_tensor
 from tcja_runtime.tensorrt.part_session import BuiltPart
 
 WARM_RUNS, RUNS = 2, 5
@@ -82,7 +82,7 @@ def choose(
     Raises:
         BuildTimeout: the time forms are to be measured, and the builder ended in time in none of them.
     """
-    layers = signature.layers
+    layers = [*signature.layers, *signature.integrators]
     if wish != AUTO:
         form, rule = _rule(trials, signature.time_steps)
         form, why = (wish, "as requested") if wish else (form, rule)
@@ -188,13 +188,13 @@ def _fastest(candidates: _Candidates, opened: Opener, layer: Layer, time_steps: 
 
     A form whose builder does not end in time is left out, for the layers behind as well.
     """
-    given, spikes, shape = current_tensor(layer.name), spikes_tensor(layer.name), (time_steps, 1, *layer.shape)
+    given, result, shape = current_tensor(layer.name), layer.result_tensor, (time_steps, 1, *layer.shape)
     current = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     current *= float(array_of(layer.neuron.largest.threshold)) or 1.0
     seconds: dict[str, list[float]] = {form: [] for form in candidates.files}
     with contextlib.ExitStack() as stack:
         sessions = {
-            form: stack.enter_context(contextlib.closing(opened(file, [spikes], {given: shape})))
+            form: stack.enter_context(contextlib.closing(opened(file, [result], {given: shape})))
             for form, file in candidates.files.items()
         }
         for _ in range(WARM_RUNS + RUNS):

@@ -103,6 +103,7 @@ def _bundle(path: Path) -> Facts:
         "producer": manifest.producer,
         "tools": manifest.tools,
         "layers": [_layer(layer) for layer in manifest.layers],
+        "integrators": [_layer(layer) for layer in manifest.integrators],
         "engines": [_engine(engine) for engine in reversed(engines(bundle))],
         "files": [{"file": name, **fact} for name, fact in bundle.files.items()],
     }
@@ -120,8 +121,9 @@ def _streaming(manifest: Manifest) -> str:
     split = manifest.streaming
     if not split:
         return "no"
+    spiking = {layer.name for layer in manifest.layers} & {state.layer for state in split.states}
     return (
-        f"{part(len(split.states), len(manifest.layers), 'spiking layer')} a frame at a time, "
+        f"{part(len(spiking), len(manifest.layers), 'spiking layer')} a frame at a time, "
         f"{counted(split.bytes(manifest.time_steps), 'byte')} a stream"
     )
 

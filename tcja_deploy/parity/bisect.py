@@ -7,7 +7,7 @@ of all signals that failed, the one that is computed first is the culprit.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from tcja_runtime.evidence import stimulus
 from tcja_runtime.evidence.golden import Golden
 from tcja_runtime.evidence.trace import Observation, Recording
 from tcja_runtime.model_file.subgraph import makers
-from tcja_runtime.model_file.tensor_names import current_tensor, spikes_tensor
+from tcja_runtime.model_file.tensor_names import current_tensor
 
 _LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _POOLS = ("MaxPool", "AveragePool", "GlobalAveragePool")
@@ -73,11 +73,13 @@ def bisect(
         return None
     stimuli = golden.stimuli(signature.input)
     order = [*next(iter(stimuli.values())).reference.witnesses, OUTPUT]
-    first = min(failures, key=lambda failure: _rank(failure, order))
+    integrators = {layer.name for layer in signature.integrators}
+    first = min(failures, key=lambda failure: _rank(failure, order, integrators))
     probe = next(probe for probe in probes if probe.model == first.model)
     made = makers((folder / first.model).read_bytes())
     if first.kind == "neurons":
-        layer = next(layer for layer in signature.layers if layer.name == first.signal)
+        layers = (*signature.layers, *signature.integrators)
+        layer = next(layer for layer in layers if layer.name == first.signal)
         return _wrong_neurons(first, probe, layer, signature.time_steps, made)
     window = first.place.window if first.place else 0
     if first.scene == WIDE:
@@ -87,19 +89,29 @@ def bisect(
     return _wrong_signal(first, probe, recording, signature, made, earliest=order[0])
 
 
-def _rank(failure: Failure, order: list[str]) -> tuple[int, int, int]:
-    """Earlier signals first; values before neurons, and both before the spikes that follow from them; stimuli first."""
+def _rank(failure: Failure, order: list[str], integrators: Set[str]) -> tuple[int, int, int]:
+    """Earlier signals first; values before neurons, and both before the spikes that follow from them; stimuli first.
+
+    The values of an integrator follow from its neurons, so they come behind them.
+    """
     kinds, scenes = ("values", "neurons", "spikes", "models"), (RANDOM, EXACT, RANGE, WIDE, WINDOWS, None)
+    if failure.signal in integrators:
+        kinds = ("neurons", "values", "spikes", "models")
     return order.index(str(failure.signal)), kinds.index(failure.kind), scenes.index(failure.scene)
 
 
 def _wrong_neurons(failure: Failure, probe: Probe, layer: Layer, time_steps: int, made: Makers) -> Culprit:
-    """The culprit where the neurons of a layer, run alone, fire otherwise than specified."""
-    currents = (stimulus.ties(layer, time_steps), stimulus.currents(layer, time_steps))
-    fired = [Fired(current, probe.neurons(layer.name, current) == 1) for current in currents]
+    """The culprit where the neurons of a layer, run alone, fire or integrate otherwise than specified."""
+    if layer.neuron.integrates:
+        current = stimulus.currents(layer, time_steps)
+        fits = diagnose.of_membranes(layer.neuron, current, probe.neurons(layer.name, current))
+    else:
+        currents = (stimulus.ties(layer, time_steps), stimulus.currents(layer, time_steps))
+        fired = [Fired(current, probe.neurons(layer.name, current) == 1) for current in currents]
+        fits = diagnose.of_neurons(layer.neuron, fired)
     own = {f"{layer.name}/{op}" for op in _NEURONS}
-    node = next((name for name, _, _ in made.values() if name in own), made[spikes_tensor(layer.name)][0])
-    return _culprit(failure, layer.name, node, diagnose.of_neurons(layer.neuron, fired))
+    node = next((name for name, _, _ in made.values() if name in own), made[layer.result_tensor][0])
+    return _culprit(failure, layer.name, node, fits)
 
 
 def _wrong_signal(
@@ -128,7 +140,9 @@ def _wrong_signal(
         compared, tensor = SignalComparison.of_output(reference, found.output), signature.output
     else:
         compared = SignalComparison.of_signal(reference.witnesses[name], found.signals[name])
-        tensor = next((tap.tensor for tap in signature.taps if tap.name == name), current_tensor(name))
+        integrators = {layer.name for layer in signature.integrators}  # what they return follows from their current
+        taps = {tap.name: tap.tensor for tap in signature.taps if tap.name not in integrators}
+        tensor = taps.get(name, current_tensor(name))
     node, operator = _computed(made, tensor)
     fits = diagnose.of_signal(compared)
     if operator in _POOLS:

@@ -27,7 +27,7 @@ from tcja_runtime.evidence import stimulus
 from tcja_runtime.evidence.predictions import Predictions
 from tcja_runtime.evidence.rounding import FLOAT32, membranes_within
 from tcja_runtime.evidence.trace import Observation, Recording, Reference, Spikes, Values, Witnesses
-from tcja_runtime.neuron import fire
+from tcja_runtime.neuron import fire, membranes
 
 _PLACES = 64
 """The number of values of a signal that are compared in a window of a large batch."""
@@ -50,6 +50,10 @@ def check_neurons(
     for probe in probes:
         for layer, n in itertools.product(signature.layers, windows):
             text = misfires(probe, layer, signature.time_steps, n)
+            if text:
+                failures.add_neurons(probe.model, layer.name, text)
+        for layer in signature.integrators:
+            text = misintegrates(probe, layer, signature.time_steps)
             if text:
                 failures.add_neurons(probe.model, layer.name, text)
 
@@ -80,6 +84,31 @@ def misfires(probe: Probe, layer: Layer, time_steps: int, windows: int = 2) -> s
     n = int(wrong.sum())
     differ = f"{counted(n, 'random spike')} {agree(n, 'differs', 'differ')}"
     return f"{layer.name} in {probe.model} does not fire as its neurons do ({rule}): {differ}"
+
+
+def misintegrates(probe: Probe, layer: Layer, time_steps: int) -> str:
+    """How the membranes of an integrator, run alone, depart from their specification, in a line; empty if they do not.
+
+    They are equal to the bit, as spikes are (`misfires`). Where a backend computes a product and a sum with one
+    rounding, and products are not exact, they are within their rounding bound.
+    """
+    current = stimulus.currents(layer, time_steps)
+    try:
+        found = probe.neurons(layer.name, current)
+    except (BadInput, Unavailable) as error:
+        return f"the neurons of {layer.name} in {probe.model} cannot be run alone: {error}"
+    if found.shape != current.shape:
+        return f"{layer.name} in {probe.model} returns {list(found.shape)} for currents {list(current.shape)}"
+    silent = np.zeros(current.shape, np.bool_)
+    wrong = found != membranes(layer.neuron, current, silent)
+    if probe.fuses and not layer.neuron.multiplies_exactly:
+        h, within = membranes_within(layer.neuron, FLOAT32, current.astype(np.float64), np.zeros(current.shape), silent)
+        wrong = ~(np.abs(found - h) <= within)
+    n = int(wrong.sum())
+    if not n:
+        return ""
+    differ = f"{counted(n, 'membrane')} {agree(n, 'differs', 'differ')}"
+    return f"{layer.name} in {probe.model} does not integrate as its neurons do ({layer.neuron.charge_rule}): {differ}"
 
 
 def check_scene(

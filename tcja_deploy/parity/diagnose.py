@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from tcja_runtime.constant_arrays import Constant, array_of
 from tcja_runtime.evidence.trace import Reference, Spikes, Witnesses
-from tcja_runtime.neuron import NeuronSpec, fire
+from tcja_runtime.neuron import NeuronSpec, fire, membranes
 from tcja_runtime.neuron_rules import Reset
 
 Array = npt.NDArray[Any]
@@ -77,6 +77,32 @@ def of_neurons(neuron: NeuronSpec, fired: Sequence[Fired]) -> list[str]:
         )
     ]
     return kinds or _other_constants(neuron, fired)
+
+
+def of_membranes(neuron: NeuronSpec, current: Array, found: Array) -> list[str]:
+    """The mistakes that explain the membranes of an integrator that was run alone, the likeliest first.
+
+    A wrong decay d, gain g and bias b are the least squares of h_t = d h_{t-1} + g x_t + b, if all neurons share them.
+
+    Args:
+        neuron: the integrator as it is specified.
+        current: the currents that it was given, [T, N, ...].
+        found: the membranes that it returned, in the same shape.
+    """
+    if neuron.arrays:
+        return []
+    silent = np.zeros(current.shape, np.bool_)
+    x, h = current.astype(np.float64), found.astype(np.float64)
+    if np.allclose(membranes(neuron, x[::-1], silent)[::-1], h, rtol=1e-4, atol=1e-4):
+        return ["time order"]
+    before = np.concatenate([neuron.start(h[0])[None], h[:-1]])
+    unknown = np.stack([before.ravel(), x.ravel(), np.ones(x.size)], axis=1)
+    solved, *_ = np.linalg.lstsq(unknown, h.ravel(), rcond=None)
+    if not np.allclose(unknown @ solved, h.ravel(), rtol=1e-4, atol=1e-4):
+        return []
+    said = {name: float(array_of(getattr(neuron, name))) for name in ("decay", "gain", "bias")}
+    pairs = zip(said.items(), solved.tolist(), strict=True)
+    return [f"{name} ({now:.7g} instead of {own:g})" for (name, own), now in pairs if abs(now - own) > 1e-5]
 
 
 def _other_rules(neuron: NeuronSpec, current: Array) -> Iterator[tuple[str, Spikes]]:

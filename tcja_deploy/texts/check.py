@@ -17,7 +17,7 @@ from tcja_runtime.bundle.manifest import CHECK
 from tcja_runtime.choices import TIME_FORMS
 from tcja_runtime.counting import agree, counted, listed
 
-_NAMED = (Becomes.JUDGED, Becomes.ATTENTION, Becomes.FIRES, Becomes.REFUSED, Becomes.NEURON)
+_NAMED = (Becomes.JUDGED, Becomes.INTEGRATES, Becomes.ATTENTION, Becomes.FIRES, Becomes.REFUSED, Becomes.NEURON)
 """What has a row of its own without all details. Other modules are counted by their class."""
 _CLASSES = 8
 _WAY_OUT = (
@@ -56,7 +56,9 @@ def verdict(found: Checked) -> str:
     judged = len(found.network.layers) if found.network else 0
     firing = judged + (len(found.models.unjudged) if found.models else 0)
     layers = counted(judged, "spiking layer") if judged == firing else part(judged, firing, "firing layer")
-    return f"{found.subject} can be exported: {layers} would be judged, spike by spike."
+    n = len(found.network.integrators) if found.network else 0
+    compared = f", and the membranes of {counted(n, 'integrator')} compared" if n else ""
+    return f"{found.subject} can be exported: {layers} would be judged, spike by spike{compared}."
 
 
 def _network(network: NetworkFacts, options: TextOptions) -> list[str]:
@@ -72,7 +74,7 @@ def _network(network: NetworkFacts, options: TextOptions) -> list[str]:
             for i, line in enumerate(network.evidence)
             if i == 0 or options.details or line.startswith(CHECK)
         ),
-        *neurons(network.layers),
+        *neurons([*network.layers, *network.integrators]),
     ]
 
 

@@ -67,7 +67,7 @@ def _details(manifest: Manifest, options: TextOptions) -> list[RenderableType]:
     """Return texts on the origin of the network, its neurons, its precision and the form of its model."""
     evidence = [Hanging("  ", options.worded(line)) for line in manifest.evidence if line not in manifest.doubts]
     lines = [
-        *neurons(manifest.layers),
+        *neurons([*manifest.layers, *manifest.integrators]),
         *([] if manifest.precision == "fp32" else [_precision(manifest)]),
         f"Time form: {manifest.time_form.form} ({manifest.time_form.why})",
         *(
@@ -80,7 +80,7 @@ def _details(manifest: Manifest, options: TextOptions) -> list[RenderableType]:
 
 
 def neurons(layers: Iterable[Layer]) -> list[str]:
-    """Return the constants of the neurons of spiking layers, a line for all layers that have the same."""
+    """Return the constants of the neurons of layers, a line for all layers that have the same."""
     alike: dict[str, list[str]] = {}
     for layer in layers:
         alike.setdefault(layer.neuron.rules, []).append(layer.name)

@@ -186,7 +186,8 @@ def _network(facts: Facts, options: TextOptions) -> Iterator[str | RenderableTyp
 
 
 def _neurons(facts: Facts) -> Rows:
-    rows = [tuple(each.values()) for each in facts["layers"]]
+    """Return a table of the spiking layers and integrators."""
+    rows = [tuple(each.values()) for each in (*facts["layers"], *facts.get("integrators", []))]
     return _table("Spiking layers", ["layer", "neurons", "charge", "fires", "reset"], rows)
 
 

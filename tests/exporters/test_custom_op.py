@@ -51,6 +51,7 @@ def test_attributes_say_every_constant(name, exports):
                 "tau": 2.0,
                 "strict": 0,
                 "reset": b"hard",
+                "returns": b"spikes",
             }
 
 

@@ -9,14 +9,15 @@ from onnx import helper
 
 from tcja_exporters import custom_op
 from tcja_runtime.errors import BadInput
-from tcja_runtime.model_file.tensor_names import current_tensor, spikes_tensor
+from tcja_runtime.model_file.tensor_names import current_tensor, membranes_tensor, spikes_tensor
 
 
 def name_after_modules(model: onnx.ModelProto) -> None:
     """Name each node MODULE/OPERATOR, for example "conv.0.0/Conv", and the outputs of a node like the node.
 
-    The current and the spikes of a spiking layer get the names that `tcja_runtime.model_file.tensor_names` defines. If
-    a runtime or an engine builder reports a node, the message then contains the name of the PyTorch module.
+    The current and the result of a spiking layer or an integrator, which are spikes or membranes, get the names that
+    `tcja_runtime.model_file.tensor_names` defines. If a runtime or an engine builder reports a node, the
+    message then contains the name of the PyTorch module.
 
     Args:
         model: the model as `torch.onnx.export` returns it; it is changed in place.
@@ -38,7 +39,8 @@ def name_after_modules(model: onnx.ModelProto) -> None:
             if used[name] > 1:
                 raise BadInput(f"the neuron '{module}' is used more than once in a forward pass; give each use its own")
             renamed[node.input[0]] = current_tensor(module)
-            renamed[node.output[0]] = spikes_tensor(module)
+            result = spikes_tensor(module) if custom_op.fires(node) else membranes_tensor(module)
+            renamed[node.output[0]] = result
             continue
         for i, tensor in enumerate(node.output):
             if tensor and tensor not in kept:
@@ -65,8 +67,8 @@ def module_of(node: onnx.NodeProto) -> str:
 def _separate_neurons(model: onnx.ModelProto, kept: set[str]) -> None:
     """Give each neuron its own tensors of current and spikes, which can be renamed.
 
-    If another neuron reads the same current, or if the current or the spikes must keep their name, an Identity is added
-    between.
+    If another neuron reads the same current or returns it, or if the current or the spikes must keep their name, an
+    Identity is added between.
 
     Args:
         model: the model, which is changed in place.
@@ -82,7 +84,7 @@ def _separate_neurons(model: onnx.ModelProto, kept: set[str]) -> None:
         if current in taken:
             node.input[0] = f"{current} of {spikes}"
             nodes.append(helper.make_node("Identity", [current], [node.input[0]]))
-        taken.add(current)
+        taken |= {current, spikes}
         nodes.append(node)
         if spikes in kept:
             node.output[0] = f"{spikes} fired"

@@ -230,6 +230,7 @@ class _Copies:
                 self._graph.nodes.append(
                     gs.Node(first.op, first.name, dict(first.attrs), inputs, [family.joined], domain=first.domain)
                 )
+                first.name += "_first"  # it stays if something else reads the first step
         return family.joined
 
     def _unstacked(self, concat: gs.Node, family: _Family, axis: int) -> None:
@@ -304,8 +305,9 @@ def _adds_axis(node: gs.Node, axis: int) -> bool:
 
 
 def _is_fired(family: _Family) -> bool:
-    """Whether a family is the spikes of a layer at each time step."""
-    return family.source is not None and [node.op for node in family.source.inputs] == [custom_op.NAME]
+    """Whether a family is the spikes of a layer at each time step, and not the membranes of an integrator."""
+    makers = family.source.inputs if family.source is not None else []
+    return [node.op for node in makers] == [custom_op.NAME] and makers[0].attrs.get("returns") != "membranes"
 
 
 def _is_zero(tensor: gs.Tensor) -> bool:

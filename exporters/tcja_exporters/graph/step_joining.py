@@ -37,6 +37,7 @@ def join(model: onnx.ModelProto) -> None:
     read |= {out.name for out in model.graph.output} | {step.input[0] for steps in calls.values() for step in steps}
     joined: list[onnx.NodeProto] = []
     time_steps = min(map(len, calls.values()))
+    made = {tuple(step.output[0] for step in steps): f"{layer}/fired" for layer, steps in calls.items()}
     for layer, steps in calls.items():
         if len(steps) != time_steps:
             raise BadInput(
@@ -45,17 +46,27 @@ def join(model: onnx.ModelProto) -> None:
             )
         if any(membrane in read for step in steps for membrane in step.output[1:]):
             raise BadInput(f"the network uses the membrane of '{layer}'; only its spikes can be exported")
-        joined += _joined(model, layer, steps)
+        joined += _joined(model, layer, steps, made.get(tuple(step.input[0] for step in steps)))
     kept = [node for node in model.graph.node if node.op_type != custom_op.STEP]
     ordered = _in_order([*kept, *joined])
     del model.graph.node[:]
     model.graph.node.extend(ordered)
 
 
-def _joined(model: onnx.ModelProto, layer: str, steps: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """Return the nodes that replace the step operators of one layer; add their constants and shapes to the model."""
+def _joined(
+    model: onnx.ModelProto, layer: str, steps: list[onnx.NodeProto], window: str | None
+) -> list[onnx.NodeProto]:
+    """Return the nodes that replace the step operators of one layer; add their constants and shapes to the model.
+
+    Args:
+        model: the model.
+        layer: the name of the layer.
+        steps: its step operators.
+        window: the tensor of the currents of all steps, if another layer returns them, as the synaptic current of a
+            neuron with two states; None if they are joined here.
+    """
     for value in [value for value in model.graph.value_info if value.name == steps[0].output[0]]:
-        for name in (f"{layer}/window", f"{layer}/fired"):
+        for name in (*([] if window else [f"{layer}/window"]), f"{layer}/fired"):
             whole = model.graph.value_info.add()
             whole.CopyFrom(value)
             whole.name = name
@@ -67,12 +78,14 @@ def _joined(model: onnx.ModelProto, layer: str, steps: list[onnx.NodeProto]) -> 
         model.graph.initializer.append(numpy_helper.from_array(np.array(value, np.int64), f"{layer}/{name}"))
         return f"{layer}/{name}"
 
-    first = constant("time_axis", [0])
     nodes: list[onnx.NodeProto] = []
-    for t, step in enumerate(steps):
-        nodes.append(helper.make_node("Unsqueeze", [step.input[0], first], [f"{layer}/x_{t}"]))
-    nodes.append(helper.make_node("Concat", [f"{layer}/x_{t}" for t in range(len(steps))], [f"{layer}/window"], axis=0))
-    neuron = helper.make_node(custom_op.NAME, [f"{layer}/window"], [f"{layer}/fired"], domain=custom_op.DOMAIN)
+    if window is None:
+        first, window = constant("time_axis", [0]), f"{layer}/window"
+        parts = [f"{layer}/x_{t}" for t in range(len(steps))]
+        for step, part in zip(steps, parts, strict=True):
+            nodes.append(helper.make_node("Unsqueeze", [step.input[0], first], [part]))
+        nodes.append(helper.make_node("Concat", parts, [window], axis=0))
+    neuron = helper.make_node(custom_op.NAME, [window], [f"{layer}/fired"], domain=custom_op.DOMAIN)
     neuron.attribute.extend(steps[0].attribute)
     nodes.append(neuron)
     for t, step in enumerate(steps):

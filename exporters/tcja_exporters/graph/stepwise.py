@@ -39,7 +39,7 @@ from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.bundle.stepwise import HEAD, TAIL, Feature, State, Streaming
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
-from tcja_runtime.model_file.tensor_names import kept_tensor, membrane_tensor, next_membrane_tensor, spikes_tensor
+from tcja_runtime.model_file.tensor_names import kept_tensor, membrane_tensor, next_membrane_tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +80,7 @@ def split(exported: Exported, contract: InputContract, layers: Sequence[Layer]) 
     Args:
         exported: the exported network, in its precision.
         contract: the contract of the network's input.
-        layers: the spiking layers of the network.
+        layers: the spiking layers and the integrators of the network.
 
     Raises:
         BadInput: the input is images or windows of one step, or the network mixes time steps before its first spiking
@@ -124,7 +124,7 @@ class _Network:
         graph: the graph of the model.
         metadata: the properties that are stored in the models.
         contract: the contract of the network's input.
-        layers: the spiking layers, by the names of their tensors of spikes.
+        layers: the spiking layers and integrators, by the names of the tensors that they return.
         tensors: the stepwise tensors, which are computed from the input by operations that act on each step alone.
         types: the element types of tensors, by name.
     """
@@ -146,7 +146,7 @@ class _Network:
             graph=model.graph,
             metadata=metadata,
             contract=contract,
-            layers={spikes_tensor(layer.name): layer for layer in layers},
+            layers={layer.result_tensor: layer for layer in layers},
             tensors=stepwise_tensors(model, contract.name, contract.shape[0]),
             types={value.name: value.type.tensor_type.elem_type for value in values},
         )

@@ -3,7 +3,8 @@
 Such a module compares values with a threshold in its own operations, as a neuron does that no library and no `register`
 names. Its 0s and 1s are numbers for the rest of the network. They are found by following the data through the graph:
 
-    exact      values without rounding: the input, the spikes of known neurons, and what copies, pools or counts them
+    exact      values without rounding: the input, the spikes of known neurons (not the membranes of integrators), and
+               what copies, pools or counts them
     step       values that take few levels: the result of a comparison (<, <=, >, >=), a sign, a floor or a ceiling of
                values that are not exact; a rounding to few levels; and what is computed from steps and constants alone
     used       a step that the network computes with: it is weighted, added, returned, or is the current of a neuron
@@ -139,7 +140,7 @@ class _Flow:
         """Return what is known of the results of a node, from what is known of the data that it takes."""
         origins = _union(value.origins for value in data)
         if node.op_type in (custom_op.NAME, custom_op.STEP):
-            return _Value(exact=True, steps=0, origins=origins)
+            return _Value(exact=custom_op.fires(node), steps=0, origins=origins)
         exact = node.op_type in _MOVES and all(value.exact for value in data)
         if self._masks_scores(node):
             return _Value(exact=exact, steps=0, origins=origins)

@@ -1,20 +1,28 @@
-"""norse: LIFBoxCell, IAFCell and IAF.
+"""norse: LIF, LIFBoxCell, IAF and the integrator LI, and their cells.
 
-norse's LIF is refused: it has two states, the membrane and a synaptic current; our neuron has the membrane only.
+LIF and LI have a synaptic current j beside their membrane v, with the shares r_syn = dt tau_syn_inv and
+r_mem = dt tau_mem_inv that leak in each step. LI returns v_t and never fires:
+
+    j_t = j_{t-1} - r_syn j_{t-1} + x_t
+    h_t = v_{t-1} + r_mem ((v_leak - v_{t-1}) + j_t)
 
 Source: Pehle and Pedersen, "Norse - A deep learning library for spiking neural networks" (2021),
-``norse/torch/functional/lif_box.py`` and ``iaf.py`` of norse 1.1. norse's neurons fire above the threshold, not at it.
+``norse/torch/functional/lif.py``, ``leaky_integrator.py``, ``lif_box.py`` and ``iaf.py`` of norse 1.1. norse's neurons
+fire above the threshold, not at it.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
 from torch import nn
 
 from tcja_exporters.libraries import refused
-from tcja_exporters.libraries.recognition import Recognised, ancestors
+from tcja_exporters.libraries.recognition import Calls, Recognised, ancestors, scalar
+from tcja_exporters.modules.composed import SynapticNeuron
+from tcja_exporters.modules.neurons import Neuron, SpikingNeuron, SteppedNeuron
 from tcja_runtime.neuron import NeuronSpec
 from tcja_runtime.neuron_rules import Reset
 
@@ -33,11 +41,59 @@ def recognise(module: nn.Module) -> Recognised | None:
     if name == "LIFBoxCell":
         return Recognised(spec=_lif_box(module), library="norse", calls="step", pairs=True)
     if name in ("IAF", "IAFCell"):
-        calls: Any = "window" if name == "IAF" else "step"
+        calls: Calls = "window" if name == "IAF" else "step"
         return Recognised(spec=_integrator(module), library="norse", calls=calls, pairs=True)
-    if name in ("LIF", "LIFCell"):
-        raise ValueError("it has a synaptic current beside its membrane; LIFBoxCell and IAF of norse have none")
+    if name == "LIBoxCell":
+        return Recognised(spec=_li_box(module), library="norse", calls="step", pairs=True)
+    if name in ("LIF", "LIFCell", "LI", "LICell"):
+        return _with_current(module)
     raise ValueError(refused.reason(refused.NORSE, name))
+
+
+def _with_current(cell: Any) -> Recognised:
+    """Return the recognised neuron for a LIF or LI, or one of their cells.
+
+    Raises:
+        ValueError: our neuron has no such constants.
+    """
+    p, name = cell.p, type(cell).__name__
+    spec = NeuronSpec.leaky(
+        decay_input=True,
+        rate=scalar("tau_mem_inv", cell.dt * p.tau_mem_inv),
+        threshold=scalar("v_th", getattr(p, "v_th", 1.0)),
+        strict=True,
+    )
+    leak, v_reset = scalar("v_leak", p.v_leak), scalar("v_reset", getattr(p, "v_reset", 0.0))
+    if leak or v_reset:
+        raise ValueError(f"its v_leak ({leak:g}) and v_reset ({v_reset:g}) must be 0")
+    return Recognised(
+        spec=spec.integrator() if name.startswith("LI") and not name.startswith("LIF") else spec,
+        library="norse",
+        calls="step" if name.endswith("Cell") else "window",
+        pairs=True,
+        build=functools.partial(_built, scalar("tau_syn_inv", cell.dt * p.tau_syn_inv)),
+    )
+
+
+def _built(rate: float, known: Recognised) -> nn.Module:
+    """Return the replacement of a neuron whose synaptic current leaks with a rate."""
+
+    def part(spec: NeuronSpec) -> Neuron:
+        return SpikingNeuron(spec) if known.calls == "window" else SteppedNeuron(spec)
+
+    synapse = NeuronSpec.leaky(decay_input=False, rate=rate).integrator()
+    return SynapticNeuron(part(synapse), part(known.spec), states=1)
+
+
+def _li_box(cell: Any) -> NeuronSpec:
+    """Return the constants of a LIBoxCell.
+
+    Raises:
+        ValueError: our integrator has no such constants.
+    """
+    if leak := scalar("v_leak", cell.p.v_leak):
+        raise ValueError(f"its v_leak ({leak:g}) must be 0")
+    return NeuronSpec.leaky(decay_input=True, rate=scalar("tau_mem_inv", cell.dt * cell.p.tau_mem_inv)).integrator()
 
 
 def _lif_box(cell: Any) -> NeuronSpec:

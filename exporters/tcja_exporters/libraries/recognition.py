@@ -28,6 +28,7 @@ class Recognised:
         pairs: whether a call returns the pair (spikes, state), not the spikes alone.
         most: the largest number of spikes of a neuron in a time step, 1 but for integer neurons.
         size: what the number of spikes is divided by; 1 but for some integer neurons.
+        result: the place of the spikes, or of an integrator's membranes, in what a call returns, if several values.
         build: a function that returns a new module which computes what this neuron computes, of more than a neuron with
             the constants `spec`; None if such a neuron is enough. It copies the parameters that it takes.
 
@@ -41,6 +42,7 @@ class Recognised:
     pairs: bool | None = False
     most: int = 1
     size: float = 1.0
+    result: int = 0
     build: Callable[[Recognised], nn.Module] | None = dataclasses.field(default=None, compare=False)
 
     @classmethod
@@ -68,6 +70,14 @@ class Recognised:
         """Whether all values of a tensor are numbers of spikes that this neuron can fire, divided by `size`."""
         counts = torch.arange(self.most + 1, dtype=spikes.dtype, device=spikes.device) / self.size
         return bool(torch.isin(spikes, counts).all())
+
+    def result_of(self, output: Any) -> torch.Tensor:
+        """Return the spikes or membranes [steps, N, ...] in what one call of the neuron returned."""
+        found: Any = output[self.result] if self.pairs else output
+        if isinstance(found, (tuple, list)):  # an integrator that returns a list of its membranes
+            return torch.stack(list(found))
+        result: torch.Tensor = found.movedim(self.time_axis or 0, 0) if self.calls == "window" else found.unsqueeze(0)
+        return result
 
     def replacement(self) -> nn.Module:
         """Return a new module that computes what this neuron computes, at rest. It is called in the same way."""

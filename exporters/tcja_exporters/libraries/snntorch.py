@@ -1,20 +1,33 @@
-"""snnTorch: Leaky and Lapicque.
+"""snnTorch: Leaky, Lapicque and Synaptic.
 
 Source: Eshraghian et al., "Training Spiking Neural Networks Using Lessons From Deep Learning", Proceedings of the IEEE
-(2023), ``snntorch/_neurons/leaky.py`` and ``lapicque.py`` of snnTorch 1.0. They fire above their threshold, not at it.
-Reset by subtraction subtracts the threshold at the next step, after the decay. Leaky's reset to zero clears the
-membrane before the decay.
+(2023), ``snntorch/_neurons/leaky.py``, ``lapicque.py`` and ``synaptic.py`` of snnTorch 0.9.1 to 1.0. They fire above
+their threshold, not at it. Reset by subtraction subtracts the threshold at the next step, after the decay. Leaky's
+reset to zero clears the membrane before the decay.
+
+Synaptic has a synaptic current i beside its membrane:
+
+    i_t = alpha i_{t-1} + x_t
+    h_t = beta h_{t-1} + i_t - threshold s_{t-1}        with reset by subtraction
+
+Before 0.9.4, a Synaptic that is given its states takes the membrane for the synaptic current (snntorch issue 358).
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import inspect
 import math
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
 from tcja_exporters.libraries import refused
 from tcja_exporters.libraries.recognition import Recognised, ancestors, scalar
+from tcja_exporters.modules.composed import SynapticNeuron
+from tcja_exporters.modules.neurons import SteppedNeuron
 from tcja_runtime.neuron import NeuronSpec
 from tcja_runtime.neuron_rules import Reset
 
@@ -33,7 +46,7 @@ def recognise(module: nn.Module) -> Recognised | None:
         return None
     leaky: Any = module
     name = type(module).__name__
-    if name not in ("Leaky", "Lapicque"):
+    if name not in ("Leaky", "Lapicque", "Synaptic"):
         raise ValueError(refused.reason(refused.SNNTORCH, name))
     if leaky.inhibition:
         raise ValueError("with inhibition, the neurons of a layer do not fire independently")
@@ -42,12 +55,14 @@ def recognise(module: nn.Module) -> Recognised | None:
     if scalar("graded_spikes_factor", getattr(leaky, "graded_spikes_factor", 1.0)) != 1.0:
         raise ValueError("its spikes are graded (graded_spikes_factor is not 1)")
     _check_stored_reset(leaky)
-    decay, gain = _lapicque(leaky) if name == "Lapicque" else (leaky.beta.detach().double().clamp(0, 1), 1.0)
+    decay, gain = _lapicque(leaky) if name == "Lapicque" else (_share(leaky.beta), 1.0)
     if leaky.reset_mechanism == "subtract" and not getattr(leaky, "reset_delay", True):
         raise ValueError(
             "with reset_delay=False, a membrane that stays above its threshold after a spike fires at twice the "
             "threshold in the next step; train it with reset_delay=True"
         )
+    if name == "Synaptic" and leaky.reset_mechanism == "zero":
+        raise ValueError("Synaptic with reset to zero is not supported; train it with reset_mechanism='subtract'")
     spec = NeuronSpec.linear(
         decay=decay,
         gain=gain,
@@ -55,7 +70,32 @@ def recognise(module: nn.Module) -> Recognised | None:
         strict=True,
         reset=_RESETS[leaky.reset_mechanism],
     )
-    return Recognised(spec=spec, library="snntorch", calls="step", pairs=leaky.output or not leaky.init_hidden)
+    found = Recognised(spec=spec, library="snntorch", calls="step", pairs=leaky.output or not leaky.init_hidden)
+    return dataclasses.replace(found, build=_synaptic(leaky)) if name == "Synaptic" else found
+
+
+def _share(value: Any) -> Any:
+    """Return the factor of a state in each time step, which snnTorch limits to [0, 1]."""
+    return value.detach().double().clamp(0, 1)
+
+
+def _synaptic(module: Any) -> Callable[[Recognised], nn.Module]:
+    """Return the function that builds the replacement of a Synaptic.
+
+    Raises:
+        ValueError: its version of snnTorch confuses its states.
+    """
+    if not module.init_hidden and "self.syn = mem" in inspect.getsource(type(module).forward):
+        raise ValueError(
+            "this version of snnTorch takes the given membrane for the synaptic current (snntorch issue 358); train it "
+            "with init_hidden=True, or with snnTorch 0.9.4 or later"
+        )
+    return functools.partial(_with_current, NeuronSpec.linear(decay=_share(module.alpha), strict=False))
+
+
+def _with_current(synapse: NeuronSpec, known: Recognised) -> nn.Module:
+    neuron = SteppedNeuron(known.spec, pairs=bool(known.pairs))
+    return SynapticNeuron(SteppedNeuron(synapse.integrator()), neuron, states=2 if known.pairs else 0)
 
 
 def _lapicque(neuron: Any) -> tuple[float, float]:

@@ -1,4 +1,11 @@
-"""SpikingJelly's neurons with one state and a linear charge, and its parallel and integer neurons.
+"""SpikingJelly's neurons with a linear charge, its parallel and integer neurons, and its integrators.
+
+The integrators are NonSpikingIFNode and NonSpikingLIFNode. CUBALIFNode has a synaptic current c beside its membrane:
+
+    c_t = c_decay c_{t-1} + x_t
+    h_t = v_decay v_{t-1} + c_t
+
+A neuron with an infinite threshold never fires; networks read its attribute `v`, the membrane after the last step.
 
 Versions: ``clock_driven`` of 0.0.0.0.4 to 0.0.0.0.14; ``activation_based`` of 0.0.0.0.14 and 2.0.
 
@@ -8,6 +15,7 @@ Source: Fang et al., SpikingJelly, Science Advances 9 (2023), ``clock_driven/neu
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -17,15 +25,18 @@ from torch import nn
 from tcja_exporters.libraries import refused
 from tcja_exporters.libraries.backends import OTHERS
 from tcja_exporters.libraries.recognition import Recognised, ancestors, scalar
+from tcja_exporters.modules.composed import DecodedIntegrator, SilentNeuron, SynapticNeuron, can_decode
 from tcja_exporters.modules.integer import IntegerSpec
-from tcja_exporters.modules.neurons import ParallelNeuron
+from tcja_exporters.modules.neurons import Neuron, ParallelNeuron, SpikingNeuron, SteppedNeuron
 from tcja_runtime.neuron import NeuronSpec
 from tcja_runtime.neuron_rules import Reset
 
 _SIMPLE = ("SimpleIFNode", "SimpleLIFNode")
-_HALF = "HalfThresholdIFNode"
-_NEURONS = ("IFNode", "LIFNode", "ParametricLIFNode", "KLIFNode", "OTTTLIFNode", "SLTTLIFNode", *_SIMPLE, _HALF)
+_HALF, _CURRENT = "HalfThresholdIFNode", "CUBALIFNode"
+_LIF = ("LIFNode", "ParametricLIFNode", "KLIFNode", "OTTTLIFNode", "SLTTLIFNode")
+_NEURONS = ("IFNode", *_LIF, *_SIMPLE, _HALF, _CURRENT)
 _PARALLEL = ("PSN", "MaskedPSN", "SlidingPSN")
+_INTEGRATORS = ("NonSpikingIFNode", "NonSpikingLIFNode")
 _STATELESS_IN_EVAL = {"Dropout", "Dropout2d", "MultiStepDropout", "MultiStepDropout2d"}
 
 
@@ -41,6 +52,8 @@ def recognise(module: nn.Module) -> Recognised | None:
             raise ValueError("its class is derived from a class of SpikingJelly; register it")
         return None
     name = kind.__name__.removeprefix("MultiStep")
+    if name in _INTEGRATORS:
+        return _decoded(name, module)
     if name not in (*_NEURONS, *_PARALLEL, "ILIFNode"):
         stateful = getattr(module, "_memories", None) or "BaseNode" in ancestors(module)
         if (stateful or name in refused.SPIKINGJELLY) and kind.__name__ not in _STATELESS_IN_EVAL:
@@ -53,7 +66,46 @@ def recognise(module: nn.Module) -> Recognised | None:
     if name in _PARALLEL:
         return _parallel(name, module)
     window = kind.__name__.startswith("MultiStep") or getattr(module, "step_mode", "s") == "m"
-    return Recognised(spec=_spec(name, module), library="spikingjelly", calls="window" if window else "step")
+    found = Recognised(spec=_spec(name, module), library="spikingjelly", calls="window" if window else "step")
+    if name == _CURRENT:
+        return dataclasses.replace(found, build=functools.partial(_with_current, scalar("c_decay", module.c_decay)))
+    return dataclasses.replace(found, build=_silent) if found.spec.integrates else found
+
+
+def _decoded(name: str, module: Any) -> Recognised:
+    """Return the recognised integrator for a NonSpikingIFNode or NonSpikingLIFNode.
+
+    Raises:
+        ValueError: its decoding is unknown.
+    """
+    if not can_decode(module.decode):
+        raise ValueError(f"its decoding '{module.decode}' cannot be exported; decode its membranes in the network")
+    lif = name == "NonSpikingLIFNode"
+    spec = (
+        NeuronSpec.leaky(decay_input=True, tau=scalar("tau", module.tau))
+        if lif
+        else NeuronSpec.linear(decay=1.0, strict=False)
+    )
+    build = functools.partial(_decoding, module.decode)
+    return Recognised(spec=spec.integrator(), library="spikingjelly", calls="window", build=build)
+
+
+def _decoding(decode: str | None, known: Recognised) -> nn.Module:
+    return DecodedIntegrator(SpikingNeuron(known.spec), decode)
+
+
+def _part(spec: NeuronSpec, known: Recognised) -> Neuron:
+    return SpikingNeuron(spec) if known.calls == "window" else SteppedNeuron(spec)
+
+
+def _silent(known: Recognised) -> nn.Module:
+    return SilentNeuron(_part(known.spec, known), window=known.calls == "window")
+
+
+def _with_current(decay: float, known: Recognised) -> nn.Module:
+    """Return the replacement of a neuron whose synaptic current decays by a factor."""
+    synapse = NeuronSpec.linear(decay=decay, strict=False).integrator()
+    return SynapticNeuron(_part(synapse, known), _part(known.spec, known))
 
 
 def _integer(ilif: Any) -> Recognised:
@@ -97,7 +149,15 @@ def _parallel(name: str, psn: Any) -> Recognised:
 
 def _spec(name: str, module: Any) -> NeuronSpec:
     """Return the constants of a neuron; `name` is the name of its class without the prefix "MultiStep"."""
-    threshold = module.v_threshold
+    if module.v_threshold != math.inf:
+        return _with_threshold(module.v_threshold, name, module)
+    if module.v_reset is None:
+        raise ValueError("its reset subtracts an infinite threshold, which is no number; give it a v_reset")
+    return _with_threshold(1.0, name, module).integrator()
+
+
+def _with_threshold(threshold: Any, name: str, module: Any) -> NeuronSpec:
+    """Return the constants of a neuron with a finite threshold, as `_spec` does."""
     reset: Reset = "soft" if module.v_reset is None else "hard"
     v_reset = 0.0 if module.v_reset is None else scalar("v_reset", module.v_reset)
     if scalar("v_rest", getattr(module, "v_rest", v_reset)) != v_reset:
@@ -107,8 +167,9 @@ def _spec(name: str, module: Any) -> NeuronSpec:
     if name == _HALF:  # its membrane starts at half the threshold
         half = scalar("v_threshold", threshold) / 2.0
         return NeuronSpec.linear(decay=1.0, threshold=threshold, strict=False, reset=reset, v_initial=half)
-    if name == "IFNode":
-        return NeuronSpec.linear(decay=1.0, threshold=threshold, strict=False, reset=reset, v_reset=v_reset)
+    if name in ("IFNode", _CURRENT):
+        decay = 1.0 if name == "IFNode" else scalar("v_decay", module.v_decay)
+        return NeuronSpec.linear(decay=decay, threshold=threshold, strict=False, reset=reset, v_reset=v_reset)
     # The published LIF divides by tau, PLIF multiplies by sigmoid(w).
     tau = None if name == "ParametricLIFNode" else scalar("tau", module.tau)
     rate = None if tau is not None else scalar("w", torch.sigmoid(module.w.detach().double()))

@@ -16,6 +16,8 @@ from tcja_runtime.neuron import NeuronSpec
 class Neuron(nn.Module):
     """A layer of neurons with the same equations. It has no parameters: its constants are in its `spec`.
 
+    A layer of integrators (`NeuronSpec.integrates`) returns membranes where others return spikes.
+
     Networks may start their neurons themselves, by the methods `tcja_exporters.libraries.RESETS` and by those that
     return a first state (`init_leaky`). These methods do nothing here and return None, and a given state is ignored: a
     neuron of this class starts from rest, and keeps its own state.
@@ -23,8 +25,8 @@ class Neuron(nn.Module):
     Attributes:
         spec: the constants of the neuron and the order of its operations.
         surrogate: the spike function for training; None for the Heaviside step.
-        stand_in: a function that takes the currents and returns the spikes [steps, N, ...] in place of the neurons, so
-            that a caller can choose the spikes; None if the neurons themselves fire.
+        stand_in: a function that takes the currents and returns the spikes or membranes [steps, N, ...] in place of the
+            neurons, so that a caller can choose them; None if the neurons themselves run.
     """
 
     def __init__(self, spec: NeuronSpec) -> None:
@@ -40,16 +42,21 @@ class Neuron(nn.Module):
     init_leaky = init_mem = init_state = init_membrane = _start
 
     def fired(self, output: Any) -> Tensor:
-        """Return the spikes [steps, N, ...] that are in the return value of one call of this module.
+        """Return the spikes or membranes [steps, N, ...] that are in the return value of one call of this module.
 
         Args:
-            output: the return value: the spikes, or the pair (spikes, state).
+            output: the return value: the spikes or membranes, or the pair of them and a state.
         """
         raise NotImplementedError
 
     def _step(self, v: Tensor, x: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the membrane and the spikes after a time step, given those before it (v, s) and the current x."""
+        """Return the membrane and the spikes after a time step, given those before it (v, s) and the current x.
+
+        An integrator returns its membrane in place of the spikes, too.
+        """
         h = self.spec.charge(v, x, s)
+        if self.spec.integrates:
+            return h, h
         if self.surrogate is None:
             s = self.spec.fires(h).to(h.dtype)
         else:
@@ -67,7 +74,10 @@ class SpikingNeuron(Neuron):
 
     Attributes:
         time_axis: 0 for [T, N, ...], 1 for [N, T, ...], -1 for [N, ..., T].
-        pairs: whether a call returns the pair (spikes, None), as neurons of some libraries return (spikes, state).
+        pairs: whether a call returns the pair (spikes, state), as neurons of some libraries do; the state is None if
+            nothing computes with it.
+        membrane: the integrator of the membranes that a call returns in place of None; None if nothing computes with
+            them (`SteppedNeuron`). An integrator returns its membranes twice.
         joined_steps: T if the first axis holds time and batch, [T * N, ...]; `time_axis` is then not used. Otherwise 0.
     """
 
@@ -76,6 +86,7 @@ class SpikingNeuron(Neuron):
         self.time_axis = time_axis
         self.pairs = pairs
         self.joined_steps = joined_steps
+        self.membrane: SpikingNeuron | None = None
 
     def forward(self, current: Tensor, *_states: Any, **_named_states: Any) -> Any:  # as neurons of libraries take them
         fire = self._symbolic if torch.compiler.is_exporting() else self.stand_in or self._fire
@@ -85,7 +96,24 @@ class SpikingNeuron(Neuron):
             spikes = fire(current)
         else:
             spikes = fire(self._in_time(current)).movedim(0, self.time_axis)
-        return (spikes, None) if self.pairs else spikes
+        return (spikes, self._state(current, spikes)) if self.pairs else spikes
+
+    def _state(self, current: Tensor, spikes: Tensor) -> Tensor | None:
+        """Return the second item of the pair that a call returns."""
+        if self.spec.integrates:
+            return spikes
+        return None if self.membrane is None else self.membrane(self._lowered(current, spikes))
+
+    def _lowered(self, current: Tensor, spikes: Tensor) -> Tensor:
+        """Return the currents of the integrator `membrane`, as `SteppedNeuron` does step by step."""
+        if self.spec.reset == "late":
+            in_time = self._in_time(spikes)
+            spikes = torch.cat([torch.zeros_like(in_time[:1]), in_time[:-1]])
+            spikes = spikes.flatten(0, 1) if self.joined_steps else spikes.movedim(0, self.time_axis)
+        if self.spec.reset == "none":
+            return current
+        lowered: Tensor = current - self.spec.constant("threshold", current) * spikes
+        return lowered
 
     def fired(self, output: Any) -> Tensor:
         return self._in_time(output[0] if self.pairs else output)
@@ -164,14 +192,28 @@ class SteppedNeuron(Neuron):
 
     Shapes: currents [N, ...] -> spikes (0 or 1), same shape and dtype.
 
+    A network may compute with the membrane of a neuron that fires, too. This membrane is then that of an integrator
+    whose current the spikes of the neuron lower, as its reset does:
+
+        v_t = charge of v_{t-1} and x_t                          no reset
+        v_t = charge of v_{t-1} and x_t - threshold s_t          soft reset, v after the reset
+        v_t = charge of v_{t-1} and x_t - threshold s_{t-1}      late reset, v before the next reset
+
     Attributes:
         pairs: whether a call returns the pair (spikes, membrane), as neurons of some libraries do.
+        membrane: the integrator of the membranes that a call returns; None if nothing computes with them.
+        lost: which of the returned values are NaN, to find out whether anything computes with them: "spikes",
+            "membranes", or "" for neither.
     """
 
     def __init__(self, spec: NeuronSpec, *, pairs: bool = False) -> None:
         super().__init__(spec)
         self.pairs = pairs
+        self.membrane: _Membrane | None = None
+        self.lost = ""
         self._state: tuple[Tensor, Tensor] | None = None
+        self._before: Tensor | None = None
+        self._needed: tuple[Tensor, ...] = ()
 
     @property
     def rests(self) -> bool:
@@ -180,7 +222,21 @@ class SteppedNeuron(Neuron):
 
     def restart(self) -> None:
         """Forget the state, so that the next call starts from rest."""
-        self._state = None
+        self._state = self._before = None
+
+    def watch_membrane(self) -> None:
+        """Add the integrator of the membranes that a call returns.
+
+        Raises:
+            ValueError: the reset is not linear in the spikes.
+        """
+        spec = self.spec
+        if spec.reset == "hard" or spec.charge_order != "linear" or spec.gain != 1.0:
+            raise ValueError(
+                f"it resets its membrane ({spec.reset_rule}) by more than a subtraction; only a membrane without a "
+                "reset, or with reset by subtraction, can be an output of the neuron"
+            )
+        self.membrane = _Membrane(spec.integrator())
 
     def at_once(self, time_steps: int) -> SpikingNeuron:
         """Return a neuron of the same constants that one call gives all time steps, in one axis: [T * N, ...]."""
@@ -188,10 +244,27 @@ class SteppedNeuron(Neuron):
 
     def forward(self, current: Tensor, *_states: Any, **_named_states: Any) -> Any:  # as neurons of libraries take them
         if self.stand_in:
-            v, s = current, self.stand_in(current[None])[0]  # a converted network reads no membrane
+            v, s = current, self.stand_in(current[None])[0]
         else:
             v, s = self._symbolic(current) if torch.compiler.is_exporting() else self._fire(current)
+        if self.spec.integrates:
+            v = s
+        if self.membrane is not None:
+            v = self.membrane(self._lowered(current, s), s)
+        if self.lost == "membranes":
+            v = torch.full_like(v, torch.nan)
+        elif self.lost:
+            s = torch.full_like(s, torch.nan)
         return (s, v) if self.pairs else s
+
+    def _lowered(self, current: Tensor, s: Tensor) -> Tensor:
+        """Return the current of the integrator `membrane`, from the current and the spikes of a time step."""
+        spikes = self._before if self.spec.reset == "late" else s
+        self._before = s
+        if spikes is None or self.spec.reset == "none":
+            return current
+        lowered: Tensor = current - self.spec.constant("threshold", current) * spikes
+        return lowered
 
     def fired(self, output: Any) -> Tensor:
         spikes: Tensor = output[0] if self.pairs else output
@@ -206,7 +279,7 @@ class SteppedNeuron(Neuron):
         before = () if self._state is None else self._state[:1]
         s, v = torch.onnx.ops.symbolic_multi_out(
             f"{custom_op.DOMAIN}::{custom_op.STEP}",
-            (current, *before),
+            (current, *before, *self._needed),
             custom_op.attributes(self.spec),
             dtypes=(current.dtype, current.dtype),
             shapes=(current.shape, current.shape),
@@ -214,6 +287,22 @@ class SteppedNeuron(Neuron):
         )
         self._state = v, s
         return self._state
+
+
+class _Membrane(SteppedNeuron):
+    """The integrator of the membranes of a neuron that fires.
+
+    In an exported model, its step also needs the spikes of that step. Else the last step of a neuron with a late reset,
+    whose spikes lower no membrane, would be left out of the model.
+    """
+
+    def forward(self, current: Tensor, spikes: Tensor, *_states: Any) -> Any:
+        self._needed = (spikes,)
+        return super().forward(current)
+
+    def restart(self) -> None:
+        super().restart()
+        self._needed = ()
 
 
 def set_surrogate(model: nn.Module, surrogate: Surrogate | None) -> None:
@@ -224,4 +313,9 @@ def set_surrogate(model: nn.Module, surrogate: Surrogate | None) -> None:
 
 def spiking_neurons(model: nn.Module) -> dict[str, Neuron]:
     """Return the spiking layers of a model by module name, in the order in which they were added to the model."""
+    return {name: neuron for name, neuron in all_neurons(model).items() if not neuron.spec.integrates}
+
+
+def all_neurons(model: nn.Module) -> dict[str, Neuron]:
+    """Return the spiking layers and the integrators of a model, as `spiking_neurons` returns the spiking layers."""
     return {name: module for name, module in model.named_modules() if isinstance(module, Neuron)}

@@ -111,7 +111,7 @@ def _leading_to(layer: str, model: onnx.ModelProto, weights: Sequence[Weight]) -
         if tensor in modules:
             found.add(modules[tensor])
         node = makers.get(tensor)
-        if node is None or tensor in seen or node.op_type == custom_op.NAME:
+        if node is None or tensor in seen or custom_op.fires(node):
             continue
         seen.add(tensor)
         waiting.extend(node.input)

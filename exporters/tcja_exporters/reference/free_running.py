@@ -3,8 +3,8 @@ r"""Finds the open neurons: those that may fire otherwise in a correct network t
 `tcja_exporters.reference.recorder` bounds what rounding does to layers that are given the reference's spikes and gates.
 A deployed network is given nothing: a spike that rounding flips changes the currents behind it, and so does the
 rounding of a gate. So here the error of a spike is 1 where it is open, gates keep their errors, and the rules of
-`tcja_exporters.reference.propagation` carry both on. With the error e_h of the membrane h before firing
-(`tcja_runtime.evidence.rounding`):
+`tcja_exporters.reference.propagation` and of `Integration` carry both on. With the error e_h of the membrane h before
+firing (`tcja_runtime.evidence.rounding`):
 
     open          |h - threshold| <= e_h + u |threshold|
     e_v           as there; where the neuron is open, the larger one of both cases, and |v after a spike - v without|
@@ -22,7 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
+from tcja_exporters.modules.neurons import all_neurons
 from tcja_exporters.reference.bounds import OWN_ROUNDING, Bound, Bounds
+from tcja_exporters.reference.layer_recorder import Integration
 from tcja_exporters.reference.propagation import Propagation
 from tcja_exporters.reference.recorder import replaced
 from tcja_runtime.bundle.signature import Layer
@@ -51,8 +53,10 @@ def free_running_bounds(
     bounds.mark_input(frames)
     found = {layer.name: _OpenLayer(layer, bounds) for layer in layers}
 
+    specs = {name: neuron.spec for name, neuron in all_neurons(network).items()}
+
     def stand_in(layer: str) -> Callable[[Tensor], Tensor]:
-        return found[layer].fire
+        return Integration(specs[layer], bounds).integrate if specs[layer].integrates else found[layer].fire
 
     with torch.no_grad(), replaced(network, stand_in), Propagation(bounds):
         output = network(frames)

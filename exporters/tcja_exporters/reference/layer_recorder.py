@@ -1,5 +1,7 @@
 """Records one spiking layer of the reference while it runs: spikes, undecided neurons and witnesses.
 
+An integrator, a layer that never fires, returns its membranes with their bounds (`Integration`).
+
 A neuron is undecided at a time step if its membrane is so near the threshold that rounding may decide whether it fires.
 A witness is a neuron whose current is recorded with its error bound. All undecided neurons and a sample of the others
 are witnesses.
@@ -15,13 +17,14 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
-from tcja_exporters.reference.bounds import OWN_ROUNDING, Bounds
+from tcja_exporters.reference.bounds import OWN_ROUNDING, Bound, Bounds, magnitude, sums_are_exact
 from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.constant_arrays import array_of
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import stimulus
 from tcja_runtime.evidence.rounding import fires_within, membrane_error, membranes_within, reset_error
 from tcja_runtime.evidence.trace import Spikes, Witnesses
+from tcja_runtime.neuron import NeuronSpec
 
 _TILE = 2**15
 """The number of neurons that are computed together over all time steps, so that their state stays in the cache."""
@@ -160,6 +163,77 @@ class LayerRecorder:
             both = np.unique(np.concatenate([found, np.stack([window, element], axis=1)]), axis=0)
             window, element = both[:, 0].astype(np.int32), both[:, 1]
         self._result = undecided, _picked(current, error, window, element)
+
+
+class Integration:
+    """Integrates in place of an integrator's neurons, and bounds the rounding error of their membranes.
+
+    With the error e_x of the current x, and e_v = 0 at first (`tcja_runtime.evidence.rounding.membrane_error`):
+
+        e_h = decay e_v + gain e_x + ROUNDINGS u M
+        e_v = e_h                                         as nothing resets the membrane
+
+    The last term is left out where the operations have no rounding: all factors are powers of two, and the values are
+    on a grid (`tcja_exporters.reference.bounds`) that is coarse enough.
+
+    Args:
+        neuron: the constants of the neurons.
+        bounds: the error bounds of the network's tensors; those of the membranes are added.
+        most: the number of sampled witnesses in each window; with 0, none are recorded.
+    """
+
+    def __init__(self, neuron: NeuronSpec, bounds: Bounds, most: int = 0) -> None:
+        self._neuron, self._bounds, self._most = neuron, bounds, most
+        self._seen: list[Witnesses] = []
+        self._state: tuple[Tensor, Tensor, int | None] | None = None
+
+    def integrate(self, current: Tensor) -> Tensor:
+        """Return the membranes of the next time steps, [steps, N, ...], from the currents in the same shape."""
+        error, grid = self._bounds.error(current), self._bounds.grid(current)
+        with _disable_current_modes():
+            h, e_h = torch.empty_like(current), torch.empty_like(current)
+            for t, x in enumerate(current):
+                h[t], e_h[t], grid_h = self._step(x, error[t].to(x.dtype) * OWN_ROUNDING, grid)
+            stored = self._bounds.after_storing(h, e_h.to(torch.float32))
+            self._bounds[h] = Bound(stored if stored.any() else None, grid_h)
+            if self._most:
+                self._seen.append(sampled_witnesses(h, stored, self._most))
+        return h
+
+    def recorded(self) -> Witnesses:
+        """Return the witnesses: sampled elements of the membranes, the same in each window."""
+        first = self._seen[0]
+        values, errors = (np.concatenate([getattr(each, name) for each in self._seen]) for name in ("values", "bounds"))
+        return Witnesses(first.window, first.element, values, errors)
+
+    def _step(self, x: Tensor, e_x: Tensor, grid_x: int | None) -> tuple[Tensor, Tensor, int | None]:
+        """Return the membranes after one time step, their errors and their grid."""
+        neuron, unit = self._neuron, self._bounds.arithmetic.membrane
+        if self._state is None:
+            v = neuron.start(x)
+            self._state = v, unit * v.abs(), 0 if neuron.v_initial == 0.0 else None
+        v, e_v, grid_v = self._state
+        h, grid = neuron.charge(v, x, torch.zeros_like(x)), self._grid(grid_v, grid_x)
+        largest = max(float(neuron.largest.constant("gain", x)), 1.0)
+        if sums_are_exact(grid, 2 * (magnitude(v) + magnitude(x) * largest), unit):
+            e_h = neuron.constant("decay", x) * e_v + neuron.constant("gain", x) * e_x
+        else:
+            e_h, grid = membrane_error(neuron, unit, v, e_v, x, e_x), None
+        self._state = h, e_h, grid
+        return self._state
+
+    def _grid(self, v: int | None, x: int | None) -> int | None:
+        """Return the grid of the results of one time step, from those of membranes and currents; None if unknown."""
+        neuron = self._neuron
+        if v is None or x is None or neuron.arrays or neuron.bias or neuron.v_rest or not neuron.multiplies_exactly:
+            return None
+        decay, gain, rate = (_places_behind(float(array_of(each))) for each in (neuron.decay, neuron.gain, neuron.rate))
+        return max(v + decay, x + gain) if neuron.charge_order == "linear" else max(v, x) + rate
+
+
+def _places_behind(factor: float) -> int:
+    """Return by how many binary places a product with a power of two is finer; 0 for the factor 0."""
+    return max(0, 1 - math.frexp(factor)[1]) if factor else 0
 
 
 def _places(signal: Tensor, most: int) -> tuple[Any, Any]:

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
 from tcja_exporters.modules.layers import Readout
-from tcja_exporters.modules.neurons import spiking_neurons
+from tcja_exporters.modules.neurons import Neuron, all_neurons, spiking_neurons
 from tcja_exporters.reference.bounds import OWN_ROUNDING, Bounds
-from tcja_exporters.reference.layer_recorder import LayerRecorder, sampled_witnesses
+from tcja_exporters.reference.layer_recorder import Integration, LayerRecorder, sampled_witnesses
 from tcja_exporters.reference.propagation import Propagation
 from tcja_exporters.reference.taps import fired_output, read_steps, readout_input, tapped
 from tcja_runtime.bundle.signature import Layer, NetworkSignature, Tap, Weight
@@ -52,7 +52,7 @@ def run(
     def note(name: str, fired: Tensor) -> None:
         calls.setdefault(name, []).append(fired.bool().numpy())
 
-    with torch.inference_mode(), _observed(network, note), read_steps(network, step_output) as read:
+    with torch.inference_mode(), _observed(spiking_neurons(network), note), read_steps(network, step_output) as read:
         output = network(torch.from_numpy(inputs).to(dtype))
     spikes = {name: fired[0] if len(fired) == 1 else np.concatenate(fired) for name, fired in calls.items()}
     return Observation(output=output.numpy(), spikes=spikes, signals={}, step_output=_steps(step_output, read, spikes))
@@ -60,7 +60,7 @@ def run(
 
 def layers(network: nn.Module, contract: InputContract) -> list[Layer]:
     """Return the spiking layers in the order in which they fire, from a run without values (on the meta device)."""
-    return _outline(network, contract)[0]
+    return [layer for layer in _outline(network, contract)[0] if not layer.neuron.integrates]
 
 
 def signature(network: nn.Module, contract: InputContract, output: str, time_steps: int) -> NetworkSignature:
@@ -74,19 +74,26 @@ def signature(network: nn.Module, contract: InputContract, output: str, time_ste
     """
     found, returned = _outline(network, contract)
     shape = tuple(returned.shape[1:])
-    return NetworkSignature(input=contract, output=output, output_shape=shape, time_steps=time_steps, layers=found)
+    return NetworkSignature(
+        input=contract,
+        output=output,
+        output_shape=shape,
+        time_steps=time_steps,
+        layers=[layer for layer in found if not layer.neuron.integrates],
+        integrators=[layer for layer in found if layer.neuron.integrates],
+    )
 
 
 def _outline(network: nn.Module, contract: InputContract) -> tuple[list[Layer], Any]:
-    """Return the spiking layers, and the output for one window as a tensor without values."""
-    specs = {name: neuron.spec for name, neuron in spiking_neurons(network).items()}
+    """Return the spiking layers and integrators, and the output for one window as a tensor without values."""
+    specs = {name: neuron.spec for name, neuron in all_neurons(network).items()}
     found: dict[str, Layer] = {}
 
     def note(name: str, spikes: Tensor) -> None:
         found[name] = Layer(name=name, shape=tuple(spikes.shape[2:]), neuron=specs[name])
 
     outline = _on_meta(network)
-    with _observed(outline, note), torch.device("meta"):
+    with _observed(all_neurons(outline), note), torch.device("meta"):
         output = outline(torch.empty(1, *contract.shape))
     return list(found.values()), output
 
@@ -147,14 +154,16 @@ class _NetworkRecorder:
     Attributes:
         bounds: the error bounds of the network's tensors.
         estimated: the names of the operations with estimated bounds, by signal, in the order of computation.
-        taps: the taps that are recorded.
+        taps: the taps that are recorded, without the membranes of integrators, which are recorded as they are computed.
         step_output: the tensor whose mean over time gives the output; None if it is not recorded.
     """
 
     def __init__(self, signature: NetworkSignature, bounds: Bounds, spikes: Mapping[str, Spikes] | None) -> None:
         self.bounds, self._free, given = bounds, spikes is None, spikes or {}
         self._time_steps = signature.time_steps
-        self.taps = [tap for tap in signature.taps if tap.attends or spikes is not None]
+        integrators = {layer.name for layer in signature.integrators}
+        taps = [tap for tap in signature.taps if tap.on_windows or spikes is not None]
+        self.taps = [tap for tap in taps if tap.name not in integrators]
         self.step_output = signature.step_output if spikes is None else None
         self.estimated: dict[str, list[str]] = {}
         self._witnesses: dict[str, Witnesses] = {}
@@ -163,6 +172,10 @@ class _NetworkRecorder:
                 layer, signature.time_steps, bounds, given.get(layer.name), self._most_places(layer.shape)
             )
             for layer in signature.layers
+        }
+        self._integrations = {
+            layer.name: Integration(layer.neuron, bounds, self._most_places(layer.shape))
+            for layer in signature.integrators
         }
 
     def _most_places(self, shape: tuple[int, ...]) -> int:
@@ -175,14 +188,17 @@ class _NetworkRecorder:
         self.estimated[signal] = sorted(self.bounds.estimated)
         self.bounds.estimated.clear()
 
-    def stand_in(self, layer: str) -> Callable[[Tensor], Tensor]:
-        """Return the function that fires in place of a layer's neurons."""
+    def stand_in(self, layer: str) -> Callable[[Tensor], Tensor] | None:
+        """Return the function that runs in place of a layer's neurons; None for an integrator that nothing reads."""
+        recorder = self._layers.get(layer) or self._integrations.get(layer)
+        if recorder is None:
+            return None
 
-        def fire(current: Tensor) -> Tensor:
+        def run(current: Tensor) -> Tensor:
             self.note(layer)
-            return self._layers[layer].fire(current)
+            return recorder.fire(current) if isinstance(recorder, LayerRecorder) else recorder.integrate(current)
 
-        return fire
+        return run
 
     def keep(self, tap: Tap, value: Tensor) -> Tensor | None:
         """Record the value of a tap.
@@ -219,6 +235,7 @@ class _NetworkRecorder:
         fired = {name: layer.spikes() for name, layer in self._layers.items()}
         found = {name: layer.recorded() for name, layer in self._layers.items()}
         witnesses = self._witnesses | {name: chosen for name, (_, chosen) in found.items()}
+        witnesses |= {name: each.recorded() for name, each in self._integrations.items()}
         return Reference(
             output=output,
             output_bound=bound,
@@ -310,13 +327,13 @@ def _on_meta(network: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def _observed(network: nn.Module, note: Callable[[str, Tensor], object]) -> Iterator[None]:
-    """In this context, `note` is called with a layer's name and spikes [steps, N, ...] at each call of the layer."""
+def _observed(neurons: Mapping[str, Neuron], note: Callable[[str, Tensor], object]) -> Iterator[None]:
+    """In this context, `note` is called with a layer's name and result [steps, N, ...] at each call of the layer."""
 
     def hook(name: str) -> Any:
         return lambda neuron, _inputs, output: note(name, neuron.fired(output))
 
-    handles = [neuron.register_forward_hook(hook(name)) for name, neuron in spiking_neurons(network).items()]
+    handles = [neuron.register_forward_hook(hook(name)) for name, neuron in neurons.items()]
     try:
         yield
     finally:
@@ -325,9 +342,12 @@ def _observed(network: nn.Module, note: Callable[[str, Tensor], object]) -> Iter
 
 
 @contextmanager
-def replaced(network: nn.Module, stand_in: Callable[[str], Callable[[Tensor], Tensor]]) -> Iterator[None]:
-    """In this context, each layer fires by the function that `stand_in` returns for the layer's name."""
-    neurons = spiking_neurons(network)
+def replaced(network: nn.Module, stand_in: Callable[[str], Callable[[Tensor], Tensor] | None]) -> Iterator[None]:
+    """In this context, each spiking layer and integrator runs by the function `stand_in` returns for its name.
+
+    A layer for which it returns None runs by itself.
+    """
+    neurons = all_neurons(network)
     for name, neuron in neurons.items():
         neuron.stand_in = stand_in(name)
     try:

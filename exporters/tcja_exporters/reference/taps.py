@@ -58,7 +58,7 @@ def signals_of_input(model: onnx.ModelProto, signature: NetworkSignature) -> lis
     """
     reached = {signature.input.name}
     for node in model.graph.node:
-        if reached.intersection(node.input) and node.op_type not in (custom_op.NAME, *_SIZES):
+        if reached.intersection(node.input) and not custom_op.fires(node) and node.op_type not in _SIZES:
             reached.update(node.output)
     tensors = {layer.name: current_tensor(layer.name) for layer in signature.layers}
     tensors |= {tap.name: tap.tensor for tap in signature.taps}
@@ -133,7 +133,7 @@ def _is_current(model: onnx.ModelProto, tensor: str) -> bool:
     while len(readers) == 1 and readers[0].op_type in _MOVES:
         tensor = readers[0].output[0]
         readers = [node for node in model.graph.node if tensor in node.input]
-    return len(readers) == 1 and readers[0].op_type == custom_op.NAME
+    return len(readers) == 1 and custom_op.fires(readers[0])
 
 
 def _per_step(network: nn.Module, time_steps: int) -> dict[str, _Layout]:

@@ -10,8 +10,9 @@ A neuron without a loop (its decay is 0) has the same few operations for all tim
 
 In the forms scan, unrolled and fused, one convolution or matrix product over T * N computes the currents of all steps.
 The spikes are the same to the bit in all forms. A spiking neuron's step has the nodes of
-`tcja_exporters.time_forms.neuron_step`; in the form fused it has those of `tcja_exporters.time_forms.fused`, and
-pooling and reductions behind the spikes are written in another way (`pooling` and `reductions` in this folder).
+`tcja_exporters.time_forms.neuron_step`, and so has an integrator's; in the form fused it has those of
+`tcja_exporters.time_forms.fused`, and pooling and reductions behind the spikes are written in another way (`pooling`
+and `reductions` in this folder).
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ from tcja_exporters.time_forms.reductions import keep_reductions_apart
 from tcja_exporters.time_forms.scan import add_pooled_scan, add_scan, pooling_behind
 from tcja_exporters.time_forms.unrolled import add_unrolled
 from tcja_runtime.errors import BadInput
-from tcja_runtime.model_file.tensor_names import spikes_tensor
 
 
 def lower(model: onnx.ModelProto, forms: Mapping[str, str] | None = None, *, pooled: bool = False) -> onnx.ModelProto:
@@ -37,8 +37,8 @@ def lower(model: onnx.ModelProto, forms: Mapping[str, str] | None = None, *, poo
 
     Args:
         model: a model with TcjaLif nodes.
-        forms: the time form of each spiking layer, by the layer's name, such as {"conv.2": "unrolled"}. A layer without
-            an entry becomes a Scan.
+        forms: the time form of each spiking layer and integrator, by its name, such as {"conv.2": "unrolled"}. A layer
+            without an entry becomes a Scan.
         pooled: whether a Scan also contains the maximum pooling after it, if nothing else reads its spikes. With a
             pooling of 2 x 2, the Scan then writes a quarter of the values (`tcja_runtime.model_file.scan_pooling`).
 
@@ -54,7 +54,8 @@ def lower(model: onnx.ModelProto, forms: Mapping[str, str] | None = None, *, poo
         node.name: "instant" if custom_op.spec_of(node).instant else (forms or {}).get(_layer(node), "scan")
         for node in filter(custom_op.is_neuron, model.graph.node)
     }
-    layers = {_layer(node) for node in model.graph.node if chosen.get(node.name) == "fused"}
+    fused = [node for node in model.graph.node if chosen.get(node.name) == "fused"]
+    layers, spikes = set(map(_layer, fused)), [node.output[0] for node in fused if custom_op.fires(node)]
     halves = half_currents(model.graph, layers)
     inside: set[str] = set()
     for node in model.graph.node:
@@ -79,8 +80,7 @@ def lower(model: onnx.ModelProto, forms: Mapping[str, str] | None = None, *, poo
             add_scan(made, node)
         plain.graph.node.extend(made.nodes)
         plain.graph.initializer.extend(made.constants.values())
-    if layers:
-        spikes = [spikes_tensor(layer) for layer in layers]
+    if spikes:
         pool_by_slices(plain.graph, spikes)
         keep_reductions_apart(plain.graph, spikes)
     return plain

@@ -27,7 +27,8 @@ the word, exactly:
 Why not a Concat of the spikes of all steps: TensorRT makes it a part of the kernel, with a thread for each value of
 the result. The thread of step t computes all steps up to t, and reads their currents. Such a kernel reads the current
 (T + 1) / 2 times. The builder's log hides this. The source of the kernel, which engines of TensorRT-RTX hold, shows it.
-A Concat is taken for up to three steps, where it moves less, and in layers whose currents fit into the cache of a GPU,
+An integrator returns the membranes of all steps by a Concat, as words hold no membranes. A Concat of spikes is taken
+for up to three steps, where it moves less, and in layers whose currents fit into the cache of a GPU,
 where it saves two small kernels.
 
 The barrier is a pooling that changes nothing (`tcja_exporters.time_forms.nodes.barrier`). Without it, the builder
@@ -84,6 +85,9 @@ def add_fused(at: Nodes, node: onnx.NodeProto, steps: int, shape: Sequence[int],
         state = neuron.step(step, state, x, last=t == steps - 1)
         fired.append(state.fires)
         at.take(step)
+    if neuron.spec.integrates:
+        at.op("Concat", fired, "membranes", axis=0)
+        return
     if not _packs(steps, shape):
         at.op("Cast", [at.op("Concat", fired, "fires", axis=0)], "spikes", to=TensorProto.FLOAT)
         return
@@ -167,7 +171,8 @@ class _State:
 
     Attributes:
         v: the name of the membrane after the reset; None before the first step and after the last.
-        fires: the name of the bool that tells which neurons fired; empty before the first step.
+        fires: the name of the bool that tells which neurons fired, or of the membranes of an integrator; empty before
+            the first step.
     """
 
     v: str | None = None
@@ -194,6 +199,8 @@ class _Fused:
             last: whether no step follows.
         """
         h = self._charge(at, before.v, x)
+        if self.spec.integrates:
+            return _State(h, h)
         if self.spec.reset == "late" and self.spec.charge_order == "linear" and before.fires:
             h = self._without_threshold(at, before.fires, h, "h_reset")
         if self.spec.slope is not None:

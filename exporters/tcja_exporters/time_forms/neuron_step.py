@@ -17,6 +17,8 @@ h <= a, also after rounding.
 
 The equations of fire and reset are for finite membranes: if a membrane is NaN or infinite, its spikes may be NaN.
 
+An integrator has the charge alone: its result is h, and v = h.
+
 With a soft reset, a late reset or no reset, v itself is stored, and the equation of fire is the same. The nodes are
 those of `custom_op.step_nodes`, which define the operator, if v_reset, v_initial or v_rest is not 0, if the thresholds
 of the neurons differ, or if the threshold is so near to 0 that k is too large for float32.
@@ -76,7 +78,9 @@ class NeuronStep:
     @property
     def fires_apart(self) -> bool:
         """Whether no time step needs the spikes, so that one `fire` node can compute those of all steps at once."""
-        return self._negated or (self.spec.reset in ("late", "none") and not self._defined)
+        return not self.spec.integrates and (
+            self._negated or (self.spec.reset in ("late", "none") and not self._defined)
+        )
 
     @property
     def _defined(self) -> bool:
@@ -100,9 +104,14 @@ class NeuronStep:
             last: whether nothing reads the membrane after the step.
 
         Returns:
-            Three names: of the charged membrane; of the spikes, empty if `fires_apart`; and of the stored membrane
-            after the step, empty if `last`.
+            Three names: of the charged membrane; of the result (the spikes, or the membrane of an integrator), empty if
+            `fires_apart`; and of the stored membrane after the step, empty if `last`.
         """
+        if self.spec.integrates:
+            if v is None and self.spec.v_initial:
+                v = at.constant("v_initial", self.spec.v_initial)
+            h = self._charge(at, v, x)
+            return h, h, "" if last else at.op("Identity", [h], "v_next")
         if self._defined:
             nodes, v_next, s = custom_op.step_nodes(
                 self.spec,

@@ -1,6 +1,7 @@
 """The time form unrolled: the operations of each time step, one step after the other.
 
 One HardSigmoid computes the spikes of all steps, from the membranes of all steps, if the neuron's reset needs none.
+An integrator returns the membranes of all steps.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ def add_unrolled(at: Nodes, node: onnx.NodeProto, steps: int) -> None:
     neuron, (current,) = NeuronStep.of(custom_op.spec_of(node)), node.input
     currents = at.out_of("Split", [current], [f"x_{t}" for t in range(steps)], axis=0, num_outputs=steps)
     v: str | None = None
-    charged, fired = [], []
+    charged, made = [], []
     for t, x in enumerate(currents):
         step = at.step(t)
         h, s, v = neuron.step(step, v, x, last=t == steps - 1)
         charged.append(h)
-        fired.append(s)
+        made.append(s)
         at.take(step)
     if neuron.fires_apart:
         neuron.fire(at, at.op("Concat", charged, "h", axis=0), "spikes")
     else:
-        at.op("Concat", fired, "spikes", axis=0)
+        at.op("Concat", made, "membranes" if neuron.spec.integrates else "spikes", axis=0)

@@ -26,7 +26,7 @@ from tcja_exporters.user_code import kind_and_line, where
 from tcja_exporters.user_models.diagnosis import attributes, failed_without_values
 from tcja_exporters.user_models.driven import ConvertedNetwork, Driven
 from tcja_exporters.user_models.equivalence import Proven, Run, observed, prove
-from tcja_exporters.user_models.usage import settled
+from tcja_exporters.user_models.usage import settled, with_membranes
 from tcja_exporters.user_models.wrappers import unwrap_parts
 from tcja_runtime.bundle.manifest import CHECK
 from tcja_runtime.choices import LAYOUTS
@@ -69,10 +69,11 @@ def convert(
     unwrap_parts(copied)
     original = Driven(copied, contract, layout)
     found = settled(original, inputs, _exportable_neurons(original.net))
-    if not found:
+    if all(known.spec.integrates for known in found.values()):
         raise BadInput(f"{class_name(model)} has no known spiking neurons; register its neurons")
     replaced = copy.deepcopy(original)
     _replace(replaced.net, found)
+    found = with_membranes(replaced, inputs, found)
     proven = prove(original, replaced, inputs, found)
     taken, how = _called_once(replaced, proven, found) if original.by_step else (replaced, "")
     _compute_parametrized(taken.float().net)
@@ -179,12 +180,16 @@ def _evidence(
     """Return the lines for the manifest that say which layers were replaced and what the proof showed."""
     replaced = ", ".join(f"{layer} ({class_name(model.get_submodule(layer))})" for layer in found)
     versions = ", ".join(f"{name} {number}" for name, number in _packages(model, found).items())
+    fire = sum(not known.spec.integrates for known in found.values())
+    layers = counted(fire, "spiking layer")
+    layers += f" and {counted(len(found) - fire, 'integrator')}" if fire < len(found) else ""
+    compared = "; membranes of integrators agree, too" if fire < len(found) else ""
     lines = [
-        f"{counted(len(found), 'spiking layer')} of {class_name(model)} replaced: {replaced}",
+        f"{layers} of {class_name(model)} replaced: {replaced}",
         *([f"the neurons and their constants are those of {versions}"] if versions else []),
         f"float64: all spikes agree with the original's, layer by layer, on {counted(windows, 'window')} and on a "
         "further one of about three times their values; the neurons of each layer also agree when they run without the "
-        "network, on currents that often bring them exactly to their threshold",
+        f"network, on currents that often bring them exactly to their threshold{compared}",
     ]
     if proven.returned > 1:
         lines.append(f"{CHECK}its forward returns {proven.returned} values; the first is the output")

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from tcja_exporters.libraries import recognise, reset, without_reset
+from tcja_exporters.libraries import recognise, without_reset
 from tcja_exporters.libraries.recognition import Recognised
 from tcja_exporters.user_code import kind_and_line, where
 from tcja_exporters.user_models.diagnosis import changed_states, quoted, step_mode_hint
 from tcja_exporters.user_models.driven import Driven
 from tcja_exporters.user_models.readout import check_other_tensors, choose_readout
-from tcja_exporters.user_models.running import Use, run, where_random
+from tcja_exporters.user_models.running import Use, alone, run, where_random
 from tcja_exporters.user_models.usage import settled
 from tcja_runtime.choices import LAYOUTS
 from tcja_runtime.counting import counted
@@ -35,13 +35,15 @@ class Run:
 
     Attributes:
         output: the output of the network, a numpy array.
-        spikes: the spikes [T, N, ...] of each layer, by the layer's name; numbers if a layer is of integer neurons.
+        spikes: the spikes [T, N, ...] of each spiking layer, by its name; numbers if a layer is of integer neurons.
+        membranes: what each integrator returned [T, N, ...], by its name.
         returned: the whole return value of the last call of the network's forward.
         first: the first call of each layer, by the layer's name.
     """
 
     output: Any
     spikes: dict[str, Spikes]
+    membranes: dict[str, Any]
     returned: Any
     first: dict[str, Use]
 
@@ -52,6 +54,8 @@ class Run:
             and np.allclose(self.output, other.output, rtol=0.0, atol=OUTPUT, equal_nan=True)
             and self.spikes.keys() == other.spikes.keys()
             and all(np.array_equal(fired, other.spikes[layer]) for layer, fired in self.spikes.items())
+            and self.membranes.keys() == other.membranes.keys()
+            and all(_close(values, other.membranes[layer]) for layer, values in self.membranes.items())
         )
 
 
@@ -211,14 +215,14 @@ def observed(driven: Driven, inputs: Floats, found: Mapping[str, Recognised], se
             a neuron do not fit its layer.
     """
     ran = run(driven, inputs, found, seed)
-    spikes = {}
+    spikes, membranes = {}, {}
     for name, uses in ran.uses.items():
         known = found[name]
         if known.calls == "window" and len(uses) > 1:
             raise BadInput(
                 f"the neuron '{name}' is called {len(uses)} times in a window; give each call its own neuron"
             )
-        parts = [_spikes(use.output, known) for use in uses]
+        parts = [known.result_of(use.output) for use in uses]
         shapes = {part.shape[1:] for part in parts}
         if len(shapes) > 1:
             shown = " and ".join(str(list(shape)) for shape in sorted(shapes))
@@ -232,16 +236,13 @@ def observed(driven: Driven, inputs: Floats, found: Mapping[str, Recognised], se
             known.spec.check_fits(tuple(fired.shape[2:]))
         except ValueError as error:
             raise BadInput(f"the neuron '{name}' cannot be exported: {error}") from error
+        if known.spec.integrates:
+            membranes[name] = fired.numpy()
+            continue
         if not known.fires(fired):
             raise BadInput(f"the neuron '{name}' returns other values than {known.values}, which are no spikes")
         spikes[name] = (fired.bool() if known.most == 1 else fired).numpy()
-    return Run(ran.output, spikes, ran.returned, {name: uses[0] for name, uses in ran.uses.items()})
-
-
-def _spikes(output: Any, known: Recognised) -> Tensor:
-    """Return the spikes [steps, N, ...] in what one call of a neuron returned."""
-    spikes: Tensor = output[0] if known.pairs else output
-    return spikes.movedim(known.time_axis or 0, 0) if known.calls == "window" else spikes.unsqueeze(0)
+    return Run(ran.output, spikes, membranes, ran.returned, {name: uses[0] for name, uses in ran.uses.items()})
 
 
 def _time_steps(spikes: Mapping[str, Spikes], driven: Driven, inputs: Floats) -> int:
@@ -298,7 +299,8 @@ def _differing(original: Driven, theirs: Run, ours: Run, found: Mapping[str, Rec
         BadInput: a neuron fails when it runs alone, and no spike differs before.
     """
     reasons = _first_difference(theirs.spikes, ours.spikes, found)
-    for layer, fired in theirs.spikes.items():
+    reasons |= _other_membranes(theirs.membranes, ours.membranes, found)
+    for layer, fired in {**theirs.spikes, **theirs.membranes}.items():
         try:
             wrong = _wrong_alone(
                 layer, original.net.get_submodule(layer), found[layer], fired.shape, theirs.first[layer]
@@ -334,6 +336,23 @@ def _first_difference(
     return {}
 
 
+def _other_membranes(
+    theirs: Mapping[str, Any], ours: Mapping[str, Any], found: Mapping[str, Recognised]
+) -> dict[str, str]:
+    """Return the integrators whose membranes differ, with a text that says so."""
+    return {
+        name: f"'{name}' does not follow the equations of its constants ({found[name].library}): in float64 its "
+        "membranes differ; register the neuron yourself"
+        for name, expected in theirs.items()
+        if name not in ours or not _close(ours[name], expected)
+    }
+
+
+def _close(ours: Any, theirs: Any) -> bool:
+    """Whether values in float64 differ by no more than OUTPUT, or by this share of large values."""
+    return ours.shape == theirs.shape and bool(np.allclose(ours, theirs, rtol=OUTPUT, atol=OUTPUT, equal_nan=True))
+
+
 def _wrong_alone(name: str, module: Any, known: Recognised, shape: tuple[int, ...], first: Use) -> str:
     """Compare a library's neuron with the module that replaces it, without the rest of the network.
 
@@ -356,45 +375,21 @@ def _wrong_alone(name: str, module: Any, known: Recognised, shape: tuple[int, ..
     halves = np.random.default_rng(0).integers(-4, 4 * known.most + 5, shape)
     current = torch.from_numpy(halves * (spec.current_unit / 2))
     try:
-        fired = _alone(module, known, current, first)
+        fired = alone(module, known, current, first)
     except Exception as error:  # a user's neuron can fail in any way
         raise BadInput(
             f"the neuron '{name}' fails when it runs without the network, in float64: "
             f"{kind_and_line(error)}{where(error)}"
         ) from error
-    ours = _alone(known.replacement().double(), known, current, first)
-    wrong = (fired != ours).numpy().reshape(len(current), -1).any(axis=1)
-    if not wrong.any():
+    ours = alone(known.replacement().double(), known, current, first)
+    if spec.integrates:
+        differs = [not _close(mine.numpy(), own.numpy()) for mine, own in zip(ours, fired, strict=True)]
+    else:
+        differs = (fired != ours).reshape(len(fired), -1).any(dim=1).tolist()
+    if not any(differs):
         return ""
+    what = "membranes" if spec.integrates else "spikes"
     return (
         f"'{name}' does not follow the equations of its constants ({known.library}: {spec.rules}): "
-        f"run without the network, in float64, its first other spikes are at time step {int(wrong.argmax()) + 1}"
+        f"run without the network, in float64, its first other {what} are at time step {differs.index(True) + 1}"
     )
-
-
-def _alone(module: Any, known: Recognised, current: Tensor, first: Use) -> Tensor:
-    """Return the spikes [T, N, ...] of a neuron on currents [T, N, ...], from rest, without the rest of the network."""
-    reset(module)
-    with torch.no_grad():
-        if known.calls == "window":
-            output = module(current.movedim(0, known.time_axis or 0), *first.states, **first.named)
-            fired = _spikes(output, known)
-        else:
-            steps, states, named = [], first.states, first.named
-            for x in current:
-                output = module(x, *states, **named)
-                steps.append(_spikes(output, known))
-                states, named = _next(output, states, named)
-            fired = torch.cat(steps)
-    reset(module)
-    return fired
-
-
-def _next(output: Any, states: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return the states to call a neuron with next: those that it returned, if the network gives it states at all."""
-    if isinstance(output, (tuple, list)) and len(output) == 2:
-        if states:
-            return (output[1], *states[1:]), named
-        if named:
-            return states, {**named, next(iter(named)): output[1]}
-    return states, named

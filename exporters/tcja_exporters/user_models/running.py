@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from tcja_exporters.libraries import reset
+from tcja_exporters.libraries.recognition import Recognised
 from tcja_exporters.user_code import where_now
 from tcja_exporters.user_models.diagnosis import failed
 from tcja_exporters.user_models.driven import Driven, kept_attributes
@@ -109,6 +110,41 @@ def run(driven: Driven, inputs: Floats, watched: Iterable[str], seed: int = 0) -
         restore()  # a state in float64 must not reach the search for the cause
         raise failed(driven, inputs, failure) from failure
     return Ran(output.numpy(), uses, returned[-1])
+
+
+def alone(module: Any, known: Recognised, current: Tensor, first: Use) -> Tensor:
+    """Return the spikes or membranes [T, N, ...] of a neuron that runs without the rest of its network, from rest.
+
+    Args:
+        module: the neuron.
+        known: what is known of it.
+        current: the currents [T, N, ...].
+        first: the first call of the neuron by the network, which shows the states that it is given.
+    """
+    reset(module)
+    with torch.no_grad():
+        if known.calls == "window":
+            output = module(current.movedim(0, known.time_axis or 0), *first.states, **first.named)
+            fired = known.result_of(output)
+        else:
+            steps, states, named = [], first.states, first.named
+            for x in current:
+                output = module(x, *states, **named)
+                steps.append(known.result_of(output))
+                states, named = _next(output, states, named)
+            fired = torch.cat(steps)
+    reset(module)
+    return fired
+
+
+def _next(output: Any, states: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the states to call a neuron with next: those that it returned, if the network gives it states at all."""
+    if isinstance(output, (tuple, list)):
+        made = list(output[1:])
+        if states:
+            return (*made[: len(states)], *states[len(made) :]), named
+        return states, {**named, **dict(zip(named, made, strict=False))}
+    return states, named
 
 
 def where_random(driven: Driven, inputs: Floats, watched: Iterable[str]) -> str:

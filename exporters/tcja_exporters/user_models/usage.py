@@ -1,15 +1,17 @@
-"""Finds out from a run how a network calls its registered neurons: with windows or steps, and what they return."""
+"""Finds out from a run how a network uses its neurons: with windows or steps, and which of their results it reads."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from torch import Tensor
 
 from tcja_exporters.libraries.recognition import Calls, Recognised
+from tcja_exporters.modules.composed import SynapticNeuron
+from tcja_exporters.modules.neurons import SteppedNeuron
 from tcja_exporters.user_models.driven import Driven
 from tcja_exporters.user_models.running import Use, run
 from tcja_runtime.data.contract import Floats
@@ -41,6 +43,65 @@ def settled(original: Driven, inputs: Floats, found: Mapping[str, Recognised]) -
             for name in unknown
         },
     }
+
+
+def with_membranes(replaced: Driven, inputs: Floats, found: Mapping[str, Recognised]) -> dict[str, Recognised]:
+    """Let the replaced neurons of a network return their membranes, where the network computes with them.
+
+    The network runs with membranes that are NaN; if its output is NaN, too, it computes with them. A neuron without a
+    reset whose spikes nothing reads becomes an integrator.
+
+    Args:
+        replaced: the network with replaced neurons, which is changed in place.
+        inputs: windows [N, ...].
+        found: the recognised neurons, by the name of their module.
+
+    Returns:
+        The recognised neurons; those that become integrators are changed.
+
+    Raises:
+        BadInput: the network computes with a membrane that cannot be exported.
+    """
+    known, trial = dict(found), copy.deepcopy(replaced)
+    stepped = [name for name, each in _steps_with_state(replaced, found).items() if not each.spec.integrates]
+    if not stepped or not _reads(trial, inputs, stepped, "membranes"):
+        return known
+    for name in stepped:
+        if not _reads(trial, inputs, [name], "membranes"):
+            continue
+        neuron = _steps_with_state(replaced, found)[name]
+        if neuron.spec.reset == "none" and not _reads(trial, inputs, [name], "spikes"):
+            neuron.spec = neuron.spec.integrator()
+            module = replaced.net.get_submodule(name)
+            last = module.states if isinstance(module, SynapticNeuron) else 1
+            known[name] = dataclasses.replace(found[name], spec=neuron.spec, result=last)
+            continue
+        try:
+            neuron.watch_membrane()
+        except ValueError as error:
+            raise BadInput(f"the network computes with the membrane of the neuron '{name}', and {error}") from error
+    return known
+
+
+def _steps_with_state(network: Driven, names: Iterable[str]) -> dict[str, SteppedNeuron]:
+    """Return the neurons that run step by step and return their membrane, too, by the name of their module."""
+    modules = {name: network.net.get_submodule(name) for name in names}
+    neurons = {name: each.neuron if isinstance(each, SynapticNeuron) else each for name, each in modules.items()}
+    return {name: each for name, each in neurons.items() if isinstance(each, SteppedNeuron) and each.pairs}
+
+
+def _reads(network: Driven, inputs: Floats, names: Sequence[str], what: str) -> bool:
+    """Whether the output depends on what some neurons return: their "spikes" or their "membranes"."""
+    neurons = _steps_with_state(network, names)
+    for neuron in neurons.values():
+        neuron.lost = what
+    try:
+        return not np.isfinite(run(network, inputs[:1], ()).output).all()
+    except BadInput:  # the proof will say what fails
+        return False
+    finally:
+        for neuron in neurons.values():
+            neuron.lost = ""
 
 
 def _never(known: Recognised) -> Recognised:
@@ -76,7 +137,8 @@ class _Usage:
                 "(spikes, state)"
             )
         spikes = output[0] if pairs else output
-        self._check_spikes(known, spikes, output)
+        if not known.spec.integrates:
+            self._check_spikes(known, spikes, output)
         shape = tuple(spikes.shape)
         calls = known.calls or self._calls(shape)
         axis = known.time_axis

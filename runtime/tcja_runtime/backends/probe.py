@@ -17,16 +17,17 @@ from tcja_runtime.bundle.signature import NetworkSignature, Tap
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence.trace import Observation, Reference, Spikes, Values
 from tcja_runtime.model_file.subgraph import Dimensions
-from tcja_runtime.model_file.tensor_names import current_tensor, given_tensor, spikes_tensor
+from tcja_runtime.model_file.tensor_names import current_tensor, given_tensor
 from tcja_runtime.tensorrt.part_session import BuiltPart
 
 
 class Probe:
     """Runs an exported network in a backend, and returns its spikes and signals besides its output.
 
-    A signal is the input current of a spiking layer, or a tap of the signature. Each method runs a part of the model
-    that computes only the tensors it returns (`tcja_runtime.model_file.subgraph`). The part is loaded when the method
-    is first called. Most parts are kept for the next batch.
+    A signal is the input current of a spiking layer, or a tap of the signature, such as the membranes of an integrator.
+    Each method runs a part of the model that computes only the tensors it returns
+    (`tcja_runtime.model_file.subgraph`). The part is loaded when the method is first called. Most parts are
+    kept for the next batch.
 
     Args:
         model: the name of the model's file, for reports.
@@ -41,7 +42,8 @@ class Probe:
     ) -> None:
         self.model, self.backend, self.fuses = model, backend, fuses
         self._opened, self._signature = opened, signature
-        self._spikes = {layer.name: spikes_tensor(layer.name) for layer in signature.layers}
+        self._spikes = {layer.name: layer.result_tensor for layer in signature.layers}
+        self._results = {**self._spikes, **{layer.name: layer.result_tensor for layer in signature.integrators}}
         self._sessions: dict[tuple[str, ...], Session] = {}
 
     def free(self, inputs: Floats) -> Observation:
@@ -94,7 +96,7 @@ class Probe:
             inputs: a batch of windows [N, ...].
             reference: the results of the reference for the batch.
         """
-        taps = [tap for tap in self._signature.taps if tap.attends]
+        taps = [tap for tap in self._signature.taps if tap.on_windows]
         return self._forced(list(self._spikes.values()), taps, inputs, reference.spikes, self._gate_values(reference))
 
     def stimulated(
@@ -123,15 +125,15 @@ class Probe:
         return self._observed(outputs, given, feeds, once=True)
 
     def neurons(self, name: str, current: Floats) -> Values:
-        """Returns the output of a layer's neurons, 0 or 1, for given input currents.
+        """Returns the output of a layer's neurons for given input currents: 0 or 1, or the membranes of an integrator.
 
         Args:
             name: the name of the layer.
             current: the input currents, [T, N, ...], of the layer's rank; the axes may have any size.
         """
-        given, spikes = current_tensor(name), self._spikes[name]
-        with contextlib.closing(self._opened([spikes], {given: (None,) * current.ndim})) as session:
-            return session.run({given_tensor(given): current})[spikes]
+        given, result = current_tensor(name), self._results[name]
+        with contextlib.closing(self._opened([result], {given: (None,) * current.ndim})) as session:
+            return session.run({given_tensor(given): current})[result]
 
     @property
     def _step_output(self) -> list[str]:

@@ -158,15 +158,15 @@ def departures(model: bytes, signature: NetworkSignature, *, counts: bool = Fals
     for lacking, what in ((signature.probed - made, "computes"), (weights - stored - made, "holds")):
         if lacking:
             found.append(f"{what} no {', '.join(sorted(lacking)[:3])}")
-    neurons = {layer.name: layer.neuron for layer in signature.layers}
+    neurons = {layer.result_tensor: layer for layer in (*signature.layers, *signature.integrators)}
     for node in nodes:
         if protobuf.texts(node, protobuf.NODE_TYPE) == {"TcjaLif"}:
-            (name,) = (spikes.removesuffix("/spikes") for spikes in protobuf.texts(node, protobuf.NODE_OUTPUT))
+            (result,) = protobuf.texts(node, protobuf.NODE_OUTPUT)
             said = spec_of(protobuf.attributes(node))
-            if name not in neurons:
-                found.append(f"has neurons {name} that the manifest does not list")
-            elif unlike := _unlike(said, neurons[name]):
-                found.append(f"has neurons {name} whose {unlike}")
+            if result not in neurons:
+                found.append(f"has neurons {result.rpartition('/')[0]} that the manifest does not list")
+            elif unlike := _unlike(said, neurons[result].neuron):
+                found.append(f"has neurons {neurons[result].name} whose {unlike}")
     return found
 
 
@@ -183,7 +183,7 @@ def spec_of(attributes: dict[str, protobuf.Value]) -> NeuronSpec:
         values: dict[str, Any] = {name: attributes[name] for name in needed}
     except KeyError as error:
         raise ValueError(f"a TcjaLif node has no attribute {error}") from error
-    values |= {name: attributes[name] for name in NeuronSpec.CONSTANTS if name in attributes}
+    values |= {name: attributes[name] for name in (*NeuronSpec.CONSTANTS, "returns") if name in attributes}
     for name in NeuronSpec.CONSTANTS:
         shape = attributes.get(f"{name}{SHAPE}")
         if isinstance(shape, list):

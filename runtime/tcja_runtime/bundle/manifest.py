@@ -88,6 +88,7 @@ class Manifest:
             for each time step; or the shape of an image.
         classes: the names of the classes, in the order of the output.
         layers: the spiking layers, in the order in which they fire.
+        integrators: the layers of neurons that never fire and return their membranes, in the order in which they run.
         taps: the tensors that parity reads besides the currents and spikes of the spiking layers.
         answer: the tensor with a value for each time step, whose mean over time is the output. None if no such tensor
             is known, or if the output itself has the time steps.
@@ -144,6 +145,7 @@ class Manifest:
     labels: str | None = None
     spike_counts: bool = False
     firing_statistics: FiringStatistics | None = None
+    integrators: list[Layer] = dataclasses.field(default_factory=list)
 
     @classmethod
     def from_dict(cls, fields: Json) -> Manifest:
@@ -196,6 +198,7 @@ class Manifest:
             weights=self.weights,
             unjudged=self.unjudged,
             spike_counts=self.spike_counts,
+            integrators=self.integrators,
         )
 
 
@@ -220,7 +223,8 @@ def _check(manifest: Manifest) -> None:
     for weight in manifest.weights:
         if not all(type(size) is int and 0 < size < _LARGEST for size in (*weight.shape, weight.outputs + 1)):
             raise ValueError(f"{weight.tensor} cannot have the shape {weight.shape} and {weight.outputs} outputs")
-    for layer in manifest.layers:
+    layers = [*manifest.layers, *manifest.integrators]
+    for layer in layers:
         if not all(type(size) is int and 0 < size < _LARGEST for size in layer.shape):
             raise ValueError(f"{layer.name} cannot have the shape {layer.shape}")
     if manifest.precision not in PRECISIONS:
@@ -229,4 +233,4 @@ def _check(manifest: Manifest) -> None:
         raise WrongField("labels", f"is {manifest.labels!r}, and must be {', '.join(LABEL_RULES)} or null")
     if not 0 < manifest.time_steps < _LARGEST:
         raise ValueError(f"time_steps cannot be {manifest.time_steps}")
-    manifest.streaming.check({layer.name: (layer.shape, layer.neuron.v_initial) for layer in manifest.layers})
+    manifest.streaming.check({layer.name: (layer.shape, layer.neuron.v_initial) for layer in layers})

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime.data.contract import InputContract
-from tcja_runtime.model_file.tensor_names import current_tensor, spikes_tensor
+from tcja_runtime.model_file.tensor_names import current_tensor, membranes_tensor, spikes_tensor
 from tcja_runtime.neuron import NeuronSpec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Layer:
-    """A spiking layer.
+    """A spiking layer, or an integrator: a layer of neurons that never fire, and return their membranes.
 
     Attributes:
         name: the name of its PyTorch module. Its tensors in the models are named after it
@@ -37,6 +37,11 @@ class Layer:
             self.neuron.check_fits(self.shape)
         except ValueError as error:
             raise ValueError(f"layer {self.name}: {error}") from error
+
+    @property
+    def result_tensor(self) -> str:
+        """The name in the ONNX models of the tensor that the layer returns: its spikes, or its membranes."""
+        return membranes_tensor(self.name) if self.neuron.integrates else spikes_tensor(self.name)
 
     def neurons(self, elements: npt.NDArray[np.integer[Any]]) -> NeuronSpec:
         """The equations and constants of some neurons, given their indices in the flattened layer."""
@@ -65,7 +70,8 @@ class UnjudgedLayer:
 class Tap:
     """A tensor that parity reads besides the currents and spikes of the spiking layers.
 
-    It is a part of an attention block, the output of a pooling, or the step output (`NetworkSignature.step_output`).
+    It is a part of an attention block, the membranes of an integrator, the output of a pooling, or the step output
+    (`NetworkSignature.step_output`).
 
     Attributes:
         name: the name of the PyTorch module that returns the tensor.
@@ -80,9 +86,16 @@ class Tap:
     unfold: tuple[int, ...]
     axes: tuple[int, ...]
 
+    @classmethod
+    def of_integrator(cls, layer: Layer) -> Tap:
+        """Returns the tap of the membranes of an integrator."""
+        return cls(
+            name=layer.name, tensor=membranes_tensor(layer.name), unfold=(), axes=tuple(range(2 + len(layer.shape)))
+        )
+
     @property
-    def attends(self) -> bool:
-        """Whether the tap is a part of an attention block.
+    def on_windows(self) -> bool:
+        """Whether parity reads the tap also on the windows: a part of an attention block, or of an integrator.
 
         All other taps are large tensors, so parity reads them only for the random and the exact stimulus.
         """
@@ -91,7 +104,8 @@ class Tap:
     @property
     def is_gate(self) -> bool:
         """Whether the tap is the gate of an attention block: the factor by which the block multiplies its input."""
-        return self.attends and self.name.rpartition(".")[2] == "gate"
+        of_integrator = self.tensor == membranes_tensor(self.name)
+        return self.on_windows and self.name.rpartition(".")[2] == "gate" and not of_integrator
 
     def in_time(self, value: Any) -> Any:
         """Returns the tensor with the axes [T, N, ...], from a value with the axes of the models.
@@ -157,6 +171,7 @@ class NetworkSignature:
             for each time step; or the shape of an image.
         time_steps: T, the number of time steps in a window.
         layers: the spiking layers in the order in which they fire.
+        integrators: the layers of neurons that never fire, in the order in which they run. Their membranes are taps.
         taps: the tensors that parity reads besides the currents and spikes of the spiking layers.
         step_output: the tensor [T, N, units] whose mean over time is the output. If it has more units than classes,
             consecutive units vote for the same class. None if no such tensor is known, or if the output itself has the
@@ -178,10 +193,12 @@ class NetworkSignature:
     weights: Sequence[Weight] = ()
     unjudged: Sequence[UnjudgedLayer] = ()
     spike_counts: bool = False
+    integrators: Sequence[Layer] = ()
 
     @property
     def probed(self) -> set[str]:
         """The names of all tensors that parity reads in a model: currents and spikes of layers, taps, step output."""
         taps = [*self.taps, self.step_output] if self.step_output else self.taps
-        of_layers = {tensor(layer.name) for layer in self.layers for tensor in (current_tensor, spikes_tensor)}
+        layers = (*self.layers, *self.integrators)
+        of_layers = {tensor for layer in layers for tensor in (current_tensor(layer.name), layer.result_tensor)}
         return of_layers | {tap.tensor for tap in taps}

@@ -166,7 +166,8 @@ def ties(layer: Layer, time_steps: int, windows: int = 2) -> Floats:
 def currents(layer: Layer, time_steps: int) -> Floats:
     """Returns random currents in the shape of `ties` that spread the membranes widely around the threshold.
 
-    From the spikes for these currents, the constants of a wrong neuron can be estimated.
+    From the spikes for these currents, the constants of a wrong neuron can be estimated. The currents of an integrator,
+    which has no threshold, are those of a threshold of 1.
     """
     shape = (time_steps, *_alone(layer, 2))
     return (np.random.default_rng(1).uniform(-1.0, 4.0, shape) * layer.neuron.current_unit).astype(np.float32)

@@ -22,8 +22,13 @@ def spikes_tensor(layer: str) -> str:
     return f"{layer}/spikes"
 
 
+def membranes_tensor(layer: str) -> str:
+    """Returns the name of the tensor with the membranes that an integrator returns, [T, N, ...]."""
+    return f"{layer}/membranes"
+
+
 def current_tensor(layer: str) -> str:
-    """Returns the name of the tensor with the input current of a spiking layer, [T, N, ...]."""
+    """Returns the name of the tensor with the input current of a spiking layer or an integrator, [T, N, ...]."""
     return f"{layer}/current"
 
 

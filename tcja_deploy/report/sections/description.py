@@ -61,7 +61,7 @@ def _layers(manifest: Manifest) -> Html:
             layer.neuron.fire_rule,
             layer.neuron.reset_rule,
         )
-        for layer in manifest.layers
+        for layer in (*manifest.layers, *manifest.integrators)
     ]
     return table("Spiking layers", ["layer", "neurons", "charge", "fires", "reset"], rows)
 

@@ -89,16 +89,16 @@ def altered() -> nn.Module:
     return Doubled(step_mode="m")
 
 
-def synaptic() -> nn.Module:
+def to_zero() -> nn.Module:
     import snntorch
 
-    return snntorch.Synaptic(alpha=0.9, beta=0.8, init_hidden=True)
+    return snntorch.Synaptic(alpha=0.9, beta=0.8, init_hidden=True, reset_mechanism="zero")
 
 
-def current_based() -> nn.Module:
-    from norse.torch.module.lif import LIFCell
+def never_reset() -> nn.Module:
+    from spikingjelly.activation_based import neuron
 
-    return LIFCell()
+    return neuron.LIFNode(step_mode="m", v_threshold=float("inf"), v_reset=None)
 
 
 def exponential() -> nn.Module:
@@ -137,8 +137,8 @@ def reloaded() -> nn.Module:
             exponential,
             "its membrane follows an exponential equation, and the charge of our neurons is linear",
         ),
-        (synaptic, "Synaptic is not known to this tool; register it if it is linear"),
-        (current_based, "it has a synaptic current beside its membrane"),
+        (to_zero, "Synaptic with reset to zero is not supported"),
+        (never_reset, "its reset subtracts an infinite threshold, which is no number; give it a v_reset"),
         (leaking, "its v_leak is not 0, and norse adds it to the current; train it with v_leak = 0"),
         (
             reloaded,

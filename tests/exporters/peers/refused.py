@@ -90,7 +90,7 @@ def _recurrent() -> nn.Module:
 def _membrane() -> nn.Module:
     import snntorch
 
-    return Membrane(snntorch.Leaky(beta=0.9))
+    return Membrane(snntorch.Leaky(beta=0.9, reset_mechanism="zero"))
 
 
 def _shared() -> nn.Module:

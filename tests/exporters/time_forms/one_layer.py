@@ -10,10 +10,15 @@ CURRENT, SPIKES, HALF = "layer/current", "layer/spikes", "layer/current/half"
 value = helper.make_tensor_value_info
 
 
+def result(spec):
+    """The name of what the layer returns."""
+    return "layer/membranes" if spec.integrates else SPIKES
+
+
 def lif(spec):
     constants = custom_op.attributes(spec)
     name = f"layer/{custom_op.NAME}"
-    return helper.make_node(custom_op.NAME, [CURRENT], [SPIKES], name=name, domain=custom_op.DOMAIN, **constants)
+    return helper.make_node(custom_op.NAME, [CURRENT], [result(spec)], name=name, domain=custom_op.DOMAIN, **constants)
 
 
 def model(spec, form, steps, *, half=False, behind=(), neurons=None):
@@ -34,7 +39,7 @@ def model(spec, form, steps, *, half=False, behind=(), neurons=None):
         [*before, lif(spec), *behind],
         "layer",
         [value("x", TensorProto.FLOAT16 if half else TensorProto.FLOAT, shape)],
-        [value(name, TensorProto.FLOAT, shape) for name in (SPIKES, *(node.output[0] for node in behind))],
+        [value(name, TensorProto.FLOAT, shape) for name in (result(spec), *(node.output[0] for node in behind))],
         value_info=[
             value(CURRENT, TensorProto.FLOAT, shape),
             *([value(HALF, TensorProto.FLOAT16, shape)] if half else []),
@@ -48,6 +53,19 @@ def model(spec, form, steps, *, half=False, behind=(), neurons=None):
         plain = time_forms.lower(plain, {"layer": form})
     onnx.checker.check_model(plain, full_check=True)
     return plain
+
+
+def defined(spec, steps):
+    """The layer as the function that defines its operator."""
+    shape = [steps, "batch", "neurons"]
+    node = lif(spec)
+    node.input[0], node.output[0] = "x", "y"
+    values = ([value(name, TensorProto.FLOAT, shape)] for name in ("x", "y"))
+    made = helper.make_model(helper.make_graph([node], "layer", *values), ir_version=10)
+    made.opset_import[0].version = custom_op.OPSET
+    custom_op.define(made)
+    onnx.checker.check_model(made, full_check=True)
+    return made
 
 
 def ran(plain, x):

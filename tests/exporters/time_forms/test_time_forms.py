@@ -9,9 +9,9 @@ from onnx import helper
 from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.choices import TIME_FORMS
 from tcja_runtime.evidence.stimulus import ties
-from tcja_runtime.neuron import NeuronSpec, fire
+from tcja_runtime.neuron import NeuronSpec, fire, membranes
 
-from .one_layer import model, ran
+from .one_layer import defined, model, ran
 
 STEPS = 9
 CHARGES = {
@@ -71,6 +71,18 @@ def test_every_neuron_is_exact(charge, reset, form):
             expected = fire(spec, x)
             np.testing.assert_array_equal(ran(model(spec, form, STEPS), x), expected.astype(np.float32))
             assert reset == "none" or 0.01 < expected.mean() < 0.999
+
+
+@pytest.mark.parametrize("form", TIME_FORMS)
+def test_every_integrator_is_exact(form):
+    """Its membranes are those of the equations to the bit, also in the function that defines the operator."""
+    x = currents(1.0)
+    silent = np.zeros(x.shape, np.bool_)
+    for charge in CHARGES.values():
+        spec = charge(strict=False, threshold=1.0).integrator()
+        expected = membranes(spec, x, silent)
+        np.testing.assert_array_equal(ran(model(spec, form, STEPS), x), expected)
+        np.testing.assert_array_equal(ran(defined(spec, STEPS), x), expected)
 
 
 @pytest.mark.parametrize("form", TIME_FORMS)

@@ -233,7 +233,9 @@ def test_structures_that_cannot_be_exported_are_refused(tmp_path):
 
     with pytest.raises(BadInput, match="a spiking layer is recurrent: its current depends on its own spikes"):
         exported("a recurrent layer")
-    with pytest.raises(BadInput, match=r"the network uses the membrane of 'lif'; only its spikes can be exported"):
+    with pytest.raises(
+        BadInput, match=r"computes with the membrane of the neuron 'lif', and it resets its membrane \(to 0\)"
+    ):
         exported("a membrane as output")
     with pytest.raises(BadInput, match="the neuron 'b' is the same module as 'a'; give each layer its own neuron"):
         exported("a neuron for two layers")

@@ -3,7 +3,7 @@
 The constants are part of the source, because an engine does not store the attributes of a plugin that is compiled ahead
 of time. The arguments of a kernel, in TensorRT's order (inputs, integers, outputs), are
 
-    current, T, neurons of a step, spikes                  without pooling
+    current, T, neurons of a step, spikes or membranes     without pooling
     current, T, planes N*C, height, width, spikes          with k x k maximum pooling after the neurons
 
 If the kernel is traced, the membranes are the last argument.
@@ -70,6 +70,8 @@ class Kernel:
             raise ValueError(f"a kernel pools {_POOLS[0]} to {_POOLS[-1]} neurons a side, got {self.pool}")
         if self.pool > 1 and self.pool % self.width:
             raise ValueError(f"the {self.pool} neurons of a pooled row cannot be read {self.width} at a time")
+        if self.spec.integrates and (self.half or self.pool > 1):
+            raise ValueError("the kernel of an integrator computes in float32, without pooling")
 
     @property
     def name(self) -> str:
@@ -86,6 +88,7 @@ class Kernel:
             "CHARGE": spec.charge_order.upper(),
             "RESET": spec.reset.upper(),
             "STRICT": int(spec.strict),
+            "MEMBRANES": int(spec.integrates),
             "DIVIDES": int(spec.tau is not None),
             "DECAY": _float(spec.decay),
             "GAIN": _float(spec.gain),

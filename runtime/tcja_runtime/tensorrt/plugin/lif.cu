@@ -1,4 +1,5 @@
-// A spiking layer over a whole window, from its initial membrane: each current is read once, each spike written once.
+// A spiking layer over a whole window, from its initial membrane: each current is read once, each spike written once. An
+// integrator writes its membranes in place of spikes.
 //
 //     current [T, ...] -> spikes [T, ...]                               one thread for WIDTH neurons side by side
 //     current [T, planes, H, W] -> pooled spikes [T, planes, H/k, W/k]  one thread for the k x k neurons of a maximum
@@ -7,9 +8,10 @@
 // float32 in a register, for float32 and for float16 currents. No product may be contracted with a sum (--fmad=false).
 //
 // `tcja_runtime.tensorrt.plugin.kernel` writes definitions before this text: Io (float, or unsigned short for the bits
-// of a half), HALF (1 or 0), CHARGE, RESET, STRICT, DIVIDES (1 or 0), DECAY, GAIN, BIAS, THRESHOLD, V_RESET, V_INITIAL,
-// V_REST, RATE, TAU, SLOPE (floats in hexadecimal, which is exact), RECTIFIES and RESCALES (1 or 0), WIDTH, POOL (k, or
-// 1), AHEAD, TRACED (1 if the membranes before firing are written, too) and KERNEL (the name of the function).
+// of a half), HALF (1 or 0), CHARGE, RESET, STRICT, MEMBRANES (1 for an integrator), DIVIDES (1 or 0), DECAY, GAIN,
+// BIAS, THRESHOLD, V_RESET, V_INITIAL, V_REST, RATE, TAU, SLOPE (floats in hexadecimal, which is exact), RECTIFIES and
+// RESCALES (1 or 0), WIDTH, POOL (k, or 1), AHEAD, TRACED (1 if the membranes before firing are written, too) and
+// KERNEL (the name of the function).
 //
 // A thread reads the currents of AHEAD time steps before it computes the first of these steps. Memory is slow, and a
 // small layer has too few threads to use the waiting time for other work.
@@ -123,7 +125,11 @@ extern "C" __global__ void KERNEL(const Io* __restrict__ current, int steps, int
 #pragma unroll
             for (int i = 0; i < WIDTH; ++i) {
                 const float h = neuron[i].step(widened(x[a].of[i]));
+#if MEMBRANES
+                s.of[i] = h;
+#else
                 s.of[i] = neuron[i].fired ? ONE : (Io)0;
+#endif
 #if TRACED
                 membranes[here + i] = h;
 #endif

@@ -122,10 +122,11 @@ def _changed(graph: bytes, ahead_of_time: bool) -> tuple[bytes, Fused]:
         for name, values in spec.arrays.items():
             raise Unavailable(
                 f"the plugin's kernel has one {name} for all neurons of a layer, and those of "
-                f"{node.outputs[0].removesuffix('/spikes')} have {values}; build without the plugin"
+                f"{node.outputs[0].rpartition('/')[0]} have {values}; build without the plugin"
             )
-        halves += _take_half(nodes, node, shapes, results)
-        pool = _take_pool(nodes, node, shapes, results)
+        # The membranes of an integrator are no spikes: they are stored in float32, and pooled behind the kernel.
+        halves += not spec.integrates and _take_half(nodes, node, shapes, results)
+        pool = 1 if spec.integrates else _take_pool(nodes, node, shapes, results)
         pools += pool > 1
         said: dict[str, int | str] = {"plugin_namespace": NAMESPACE, "plugin_version": VERSION}
         said |= {FIELD: described(spec, pool)} | ({"aot": 1} if ahead_of_time else {})

@@ -38,6 +38,19 @@ def test_spikes_and_membranes_are_the_specifications(library, name, dtype, pool,
         assert np.isnan(got_h[..., rows:, :]).all()
 
 
+@pytest.mark.releases
+def test_membranes_of_integrators_are_the_specifications(tmp_path):
+    specs = [spec.integrator() for name, spec in SPECS.items() if not spec.v_reset]
+    current = currents(POOLS[1], np.float32)
+    kernels = [Kernel(spec, width=width(current.shape[2:], False)) for spec in specs]
+    if shutil.which("g++") is None:
+        pytest.skip("there is no C++ compiler")
+    library = host.compiled(kernels, tmp_path)
+    for i, (spec, kernel) in enumerate(zip(specs, kernels, strict=True)):
+        found, _ = host.run(library, i, kernel, current)
+        np.testing.assert_array_equal(found, membranes(spec, current, np.zeros(current.shape, np.bool_)))
+
+
 def test_currents_meet_thresholds_exactly():
     """Or the comparisons above could not tell >= from >."""
     current = currents(POOLS[1], np.float32)
@@ -76,3 +89,5 @@ def test_as_many_neurons_are_read_at_once_as_are_aligned_in_any_batch(shape, hal
 def test_impossible_kernels_are_refused(arguments, said):
     with pytest.raises(ValueError, match=said):
         Kernel(SPECS["lif"], **arguments)
+    with pytest.raises(ValueError, match="the kernel of an integrator computes in float32, without pooling"):
+        Kernel(SPECS["lif"].integrator(), half=True)
