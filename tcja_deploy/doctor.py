@@ -53,6 +53,7 @@ def examine() -> list[Finding]:
         _run_engines(),
         *_recordings(),
         _package("read pictures (PNG, JPEG)", decoding.PACKAGE),
+        _package("export NIR graphs", "nir"),
         *_extensions(),
         *_board(),
     ]

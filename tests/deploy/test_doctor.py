@@ -227,6 +227,7 @@ def test_another_machine_hears_nothing_of_jetsons(tmp_path, monkeypatch):
         ("cuda-bindings", "12.6.0", "run engines on the GPU", "cuda-bindings 12.6.0 is too old, 12.8 is needed"),
         ("aedat", "1.0", "read AEDAT 4", "aedat 1.0 is too old, 2.2 is needed"),
         ("h5py", "2.9", "read HDF5", "h5py 2.9 is too old, 3.8 is needed"),
+        ("nir", "1.0.5", "export NIR graphs", "nir 1.0.5 is too old, 1.0.6 is needed"),
         ("torch", "1.13.1+cu117", "export checkpoints", "torch 1.13.1+cu117 is too old, 2.8 is needed"),
     ],
 )
