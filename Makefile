@@ -40,6 +40,7 @@ $(ALL_TESTABLE): $(TESTABLE)
 	if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
 		$(BESIDE)/spikingjelly-2 spikingjelly==2.0.0 loguru==0.7.3; fi
 	$(BESIDE)/tonic tonic==1.7.0
+	$(BESIDE)/sinabs sinabs==3.1.3 pbr==7.1.3
 	$(INSTALL) --upgrade --target .venv/packaging build==1.6.1 cffconvert==2.0.0 twine==7.0.0
 	# For the neuron's kernel, none of which needs a GPU: CUDA's compilers and assemblers, TensorRT's
 	# bindings with the lean runtime that holds the plugin registry, and the NumPy that older bindings were built for.

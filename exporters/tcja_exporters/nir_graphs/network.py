@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork
+from tcja_exporters.modules.composed import SynapticNeuron
 from tcja_exporters.modules.layers import Readout
 from tcja_exporters.modules.neurons import Neuron, SpikingNeuron
 from tcja_exporters.nir_graphs.constants import Constants
@@ -30,8 +31,11 @@ from tcja_runtime.machine.versions import version
 
 _NEURONS = {
     "LIF": ("tau", "r", "v_leak", "v_threshold", "v_reset"),
+    "LI": ("tau", "r", "v_leak"),
     "IF": ("r", "v_threshold", "v_reset"),
+    "I": ("r",),
     "CubaLIF": ("tau_syn", "tau_mem", "r", "v_leak", "v_threshold", "v_reset", "w_in"),
+    "CubaLI": ("tau_syn", "tau_mem", "r", "v_leak", "w_in"),
     "Threshold": ("threshold",),
 }
 """The types of nodes that are neurons, and the names of their constants."""
@@ -85,7 +89,7 @@ class GraphNetwork(nn.Module):
 
 def _applied(part: nn.Module, x: Tensor) -> Tensor:
     """Apply a part to x [T, N, ...]: neurons to the window, all else to each time step."""
-    if isinstance(part, (Neuron, nn.Sequential)):
+    if isinstance(part, (Neuron, SynapticNeuron)):
         return part(x)  # type: ignore[no-any-return]
     y = part(x.flatten(0, 1))
     return y.reshape(*x.shape[:2], *y.shape[1:])  # type: ignore[no-any-return]
@@ -186,8 +190,8 @@ class _Builder:
             if node.kind in _NEURONS:
                 for name in _NEURONS[node.kind]:
                     check_constant(name, getattr(node.values, name).shape, item)
-                neurons = [SpikingNeuron(spec) for spec in self.dialect.stages(Constants(node))]
-                return (neurons[0] if len(neurons) == 1 else nn.Sequential(*neurons)), item
+                *synapse, last = (SpikingNeuron(spec) for spec in self.dialect.stages(Constants(node)))
+                return (SynapticNeuron(synapse[0], last) if synapse else last), item
             if node.kind not in LAYERS:
                 known = listed([*_NEURONS, *LAYERS], len(_NEURONS) + len(LAYERS))
                 raise ValueError(f"this type is not supported; supported are {known}")
@@ -239,7 +243,9 @@ def _dialect(settings: Mapping[str, str]) -> Dialect:
     reset = settings.get("reset", next(iter(kind.RESETS)))
     if reset not in kind.RESETS:
         raise BadInput(f"`settings` reset={reset}: with the dialect {chosen} it can be {' or '.join(kind.RESETS)}")
-    return kind(_seconds(settings.get("dt", str(kind.DT))), reset)
+    if kind.DT is None and "dt" in settings:
+        raise BadInput(f"`settings` dt={settings['dt']}: {chosen} writes times in time steps; leave dt out")
+    return kind(_seconds(settings.get("dt", str(kind.DT or 1.0))), reset)
 
 
 def _seconds(text: str) -> float:
@@ -261,8 +267,12 @@ def _evidence(graph: Graph, dialect: Dialect, settings: Mapping[str, str]) -> li
     lines = [
         f"{doubt['dialect']}the neurons compute {dialect.RULE}, {given['dialect']}: a NIR file does not say who wrote "
         f"it; `settings` dialect can be {' or '.join(DIALECTS)}",
-        f"{doubt['dt']}dt = {dialect.dt:g} s, {given['dt']}: a NIR file does not store its time step",
+        f"{doubt['dt']}dt = {dialect.dt:g} s, {given['dt']}: a NIR file does not store its time step"
+        if dialect.DT is not None
+        else f"times are in time steps, as {dialect.NAME} writes them",
     ]
+    if dialect.ASSUMED:
+        lines.append(f"{CHECK}{dialect.ASSUMED}: a NIR file does not store it")
     if len(dialect.RESETS) > 1:
         lines.append(
             f"{doubt['reset']}the reset is {dialect.reset}, {given['reset']}: a NIR file does not store it; `settings` "

@@ -17,15 +17,19 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 
 @pytest.fixture
 def graph(tmp_path):
-    """A graph that norse wrote."""
+    """A graph that norse wrote: a neuron for each pixel, a synaptic current, and a membrane as the output."""
     import norse.torch as norse
 
     torch.manual_seed(0)
-    p = norse.LIFBoxParameters(v_th=torch.full((3, 6, 6), 0.05), v_leak=torch.zeros(3, 6, 6))
-    p = p._replace(tau_mem_inv=torch.full((3, 6, 6), 200.0))
-    written = norse.to_nir(norse.SequentialState(nn.Conv2d(2, 3, 3), norse.LIFBoxCell(p)), torch.zeros(1, 2, 8, 8))
-    written.nodes["0"].input_shape = (8, 8)  # norse leaves it out, and nir.write needs it
-    nir.write(tmp_path / "net.nir", written)
+    net = norse.SequentialState(
+        nn.Linear(6, 8),
+        norse.LIFBoxCell(norse.LIFBoxParameters(torch.full((8,), 250.0), torch.zeros(8), torch.linspace(0.1, 0.4, 8))),
+        nn.Linear(8, 5),
+        norse.LIFCell(norse.LIFParameters(v_th=torch.tensor(0.05))),
+        nn.Linear(5, 3),
+        norse.LIBoxCell(),
+    )
+    nir.write(tmp_path / "net.nir", norse.to_nir(net, torch.zeros(1, 6)), compression=None)
     return tmp_path / "net.nir"
 
 
@@ -56,13 +60,14 @@ def test_a_graph_needs_the_shape_of_its_windows_and_check_says_so(graph, tmp_pat
 @pytest.mark.slow
 def test_a_graph_is_exported_and_verified(graph, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    np.savez("test.npz", frames=np.random.default_rng(0).poisson(1.0, (4, 5, 2, 8, 8)).astype(np.float32))
+    np.savez("test.npz", features=np.random.default_rng(0).poisson(1.0, (4, 5, 6)).astype(np.float32))
     command = "export net.nir --data test.npz --set dialect=norse --target onnx --anytime 0"
     assert app.run(command.split()) == 0, capsys.readouterr().err
     bundle = Bundle.open(tmp_path / "net.bundle")
     manifest = bundle.manifest
     assert (manifest.network, manifest.dialect, manifest.time_steps) == ("net", "norse", 5)
-    assert [layer.name for layer in manifest.layers] == ["1"]
+    assert [layer.name for layer in manifest.layers] == ["1", "3.neuron"]
+    assert manifest.output_shape == (3,)
     assert manifest.checkpoint["name"] == "net.nir"
     assert manifest.tools["nir"]
     assert "check this: dt = 0.001 s, assumed: a NIR file does not store its time step" in manifest.evidence

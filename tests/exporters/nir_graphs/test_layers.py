@@ -102,7 +102,7 @@ ODD = {
     "pool of a vector": ([flat(0, -1), pool(nir.SumPool2d)], "it takes channels of 2 axes, and its input is [96]"),
     "flatten": ([flat(1, 5)], "it flattens the axes 1 to 5, and its input is [2, 6, 8]"),
     "scale": ([nir.Scale(scale=graphs.weights(7))], "its scale has shape [7], and its input is [2, 6, 8]"),
-    "a delay": ([nir.Delay(delay=np.ones(3))], "this type is not supported; supported are LIF, IF, "),
+    "a delay": ([nir.Delay(delay=np.ones(3))], "this type is not supported; supported are LIF, LI, IF, "),
 }
 
 
