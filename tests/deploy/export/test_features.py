@@ -101,6 +101,7 @@ def test_networks_of_features_are_exported_and_run(make, precision, tmp_path, ca
     assert app.run(["verify", str(bundle)]) == 0
     assert app.run(["run", str(bundle), str(tmp_path / "a.npz"), "--picture", str(tmp_path / "page.html")]) == 0
     assert "positive values in blue" in (tmp_path / "page.html").read_text()
+    assert "data:image/png" in (bundle / "report.html").read_text()  # its sample windows
 
     deployed = tcja_runtime.load(bundle)
     if streaming:  # the deployed network answers as the user's own does, also step by step
