@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
 from tcja_exporters.modules.layers import Readout
-from tcja_exporters.modules.neurons import Neuron, all_neurons, spiking_neurons
+from tcja_exporters.modules.neurons import Neuron, SteppedNeuron, all_neurons, spiking_neurons
 from tcja_exporters.reference.bounds import OWN_ROUNDING, Bounds
 from tcja_exporters.reference.layer_recorder import Integration, LayerRecorder, sampled_witnesses
 from tcja_exporters.reference.propagation import Propagation
@@ -320,6 +320,9 @@ def step_output(network: nn.Module, model: onnx.ModelProto, layers: Sequence[Lay
 
 def _on_meta(network: nn.Module) -> nn.Module:
     """Return a copy of a network with its parameters and buffers on the meta device (shapes, no values)."""
+    for module in network.modules():
+        if isinstance(module, SteppedNeuron):
+            module.restart()  # what an export of torch 2.8 leaves in it cannot be copied
     values: dict[int, Any] = {id(tensor): tensor.detach().to("meta") for tensor in network.buffers()}
     for parameter in network.parameters():
         values[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), requires_grad=False)
