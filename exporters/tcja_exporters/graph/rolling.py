@@ -7,8 +7,8 @@ copies are stacked:
     x_t = X[t],   y_t = f(x_t),   Y = stack of y_0 .. y_{T-1}         becomes         Y = f(X)
 
 where f gets all steps in the axis of the windows, [T * N, ...]. The operations of f must treat each window alone
-(`tcja_exporters.graph.time_axes`), and have the same constants at all steps. Other operations stay as they are. Two
-more things need no copies:
+(`tcja_exporters.graph.time_axes`), and have the same constants at all steps. Other operations stay as they are. An
+operation that stays takes each y_t out of Y. Two more things need no copies:
 
     Y = stack of y, T times                               Y = y repeated; y is computed once
     a_t = a_{t-1} + s_t, where s_t are spikes             a_{T-1} = sum of S over time: sums of whole numbers are exact
@@ -56,6 +56,8 @@ def roll(graph: gs.Graph) -> PassResult:
             copies.replace_stack(node)
         elif node.op == "Add":
             copies.replace_sum(node)
+    graph.cleanup().toposort()
+    copies.share()
     graph.cleanup().toposort()
     changes = before - len(graph.nodes)
     return PassResult(changes, exact=not changes, note=copies.left() or (AT_ONCE if changes else ""))
@@ -153,6 +155,28 @@ class _Copies:
                 self._make("ReduceSum", [family.source, axes], add, keepdims=0)
             return
 
+    def share(self) -> None:
+        """Let operations that stay take the steps that they read out of what computes all steps at once."""
+        alive = {id(node) for node in self._graph.nodes}
+        families = [family for family in self._families.values() if family.parents and family.whole]
+        inside = {id(node) for family in families for node in family.nodes.values()}
+        for family in reversed(families):
+            read = [
+                t
+                for t, node in family.nodes.items()
+                if id(node) in alive and any(id(reader) not in inside for reader in node.outputs[0].outputs)
+            ]
+            if not read or (family.joined is None and len(read) < family.steps):
+                continue  # few steps are read: the others need not be computed
+            name = family.nodes[0].outputs[0].name
+            steps = gs.Variable(f"{name}/in_time", family.nodes[0].outputs[0].dtype)
+            self._reshape(self._joined(family), [family.steps, -1, *family.item], steps)
+            for t in read:
+                index = gs.Constant(f"{name}/step_{t}", np.array(t, np.int64))
+                (result,) = family.nodes[t].outputs
+                family.nodes[t].outputs.clear()
+                self._graph.nodes.append(gs.Node("Gather", index.name, {"axis": 0}, [steps, index], [result]))
+
     def left(self) -> str:
         """Return which modules still have an operation for each time step, and why; empty if none has."""
         alive = {id(node) for node in self._graph.nodes}
@@ -160,7 +184,7 @@ class _Copies:
         told = []
         for nodes, why in (
             (different, "their operations or constants differ from step to step"),
-            (self._mixing, "they are not known to treat each window alone"),
+            (self._mixing, "they take several time steps, or are not known to treat each window alone"),
         ):
             shown = [node for node in nodes if id(node) in alive and node.op not in (*MOVES, "Concat", "Gather")]
             times = collections.Counter((node.name.rpartition("/")[0] or node.op, node.op) for node in shown)

@@ -128,6 +128,14 @@ def sum_of_values(net: Loop, x: Tensor) -> Tensor:
     return total
 
 
+def stacked_and_added(net: Loop, x: Tensor) -> Tensor:
+    total, kept = torch.zeros(x.shape[0], 3), []
+    for t in range(net.steps):
+        kept.append(net.fc2(net.b(net.fc(net.a(net.image(x[:, t].flatten(1)))))))
+        total = total + kept[-1]
+    return total + torch.stack(kept).amax(0)
+
+
 def whole_batch(net: Loop, x: Tensor) -> Tensor:
     fired = [net.b(net.fc(net.a(net.image((x[:, t] - x[:, t].sum() * 0).flatten(1))))) for t in range(net.steps)]
     return torch.stack(fired).mean(0)
@@ -137,11 +145,12 @@ def whole_batch(net: Loop, x: Tensor) -> Tensor:
     ("loop", "products", "note"),
     [
         (scaled, 3 + 1, "'Mul', 'Div', 'image' stay once for each time step: their operations or constants differ"),
-        (sum_of_values, 2 + 3, "'fc2' stay once for each time step: "),
+        (sum_of_values, 3, "'Add' stay once for each time step: they take several time steps, or are not known"),
+        (stacked_and_added, 3, "'Add' stay once for each time step: they take several time steps"),
         (
             whole_batch,
             3 + 1,
-            "'ReduceSum', 'Sub' stay once for each time step: they are not known to treat each window alone",
+            "'ReduceSum', 'Sub' stay once for each time step: they take several time steps, or are not known",
         ),
     ],
 )
