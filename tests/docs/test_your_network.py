@@ -1,11 +1,17 @@
 """The lines that register a neuron, as they are printed in the document, and its command."""
 
 import sys
+from typing import Any
 
+import numpy as np
+import pytest
 import torch
+from torch import nn
 
 from tcja_deploy.cli import app
+from tcja_exporters import libraries
 from tcja_runtime.bundle.bundle import Bundle
+from tcja_runtime.neuron import fire
 
 from .blocks import ROOT, blocks
 
@@ -51,7 +57,7 @@ def snippet(contains: str) -> str:
 
 
 def test_the_printed_lines_register_a_neuron_that_is_called_in_a_loop(tmp_path, monkeypatch, capsys):
-    lines = snippet("register(")
+    lines = snippet("register(MyLIF")
     assert sum(1 for line in lines.splitlines() if line) == 3
     package = tmp_path / "mypackage"
     package.mkdir()
@@ -70,3 +76,37 @@ def test_the_printed_lines_register_a_neuron_that_is_called_in_a_loop(tmp_path, 
     assert app.run([*command, "--target", "onnx", "--anytime", "0"]) == 0, capsys.readouterr().err
     layers = Bundle.open(tmp_path / "weights.bundle").manifest.layers
     assert [layer.name for layer in layers] == ["lif1", "lif2"]
+
+
+class IFCell(nn.Module):
+    """The neuron of MA-SNN (Yao et al., "Attention Spiking Neural Networks", IEEE TPAMI 2023), written from its paper.
+
+    The membrane that it keeps is already decayed, so that of the first step is 0 with any threshold.
+    """
+
+    def __init__(self, alpha: Any, threshold: Any) -> None:
+        super().__init__()
+        self.alpha, self.Vthres, self.h = alpha, threshold, None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        u = x if self.h is None else self.h + x
+        s = (u - self.Vthres >= 0).to(x.dtype)
+        self.h = (s * self.Vthres + (1 - s) * u) * self.alpha
+        return s
+
+    def reset(self) -> None:
+        self.h = None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("learned", [False, True], ids=["numbers", "by channel"])
+def test_the_printed_neuron_of_ma_snn_fires_as_it_does(learned, dtype, monkeypatch):
+    monkeypatch.setattr(libraries, "_registered", {})
+    exec(snippet("register(\n    IFCell"), {"IFCell": IFCell})  # the block of the document
+    constants = (torch.linspace(0.2, 0.9, 3), torch.linspace(0.3, 0.6, 3)) if learned else (0.3, 0.3)
+    cell = IFCell(*(c.reshape(3, 1, 1) if learned else c for c in constants))
+    known = libraries.recognise("cell", cell)
+    x = torch.randn(12, 2, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    spikes = torch.stack([cell(step) for step in x]).bool().numpy()
+    assert 0.1 < spikes.mean() < 0.9
+    np.testing.assert_array_equal(fire(known.spec, x.numpy()), spikes)

@@ -1,12 +1,15 @@
+import dataclasses
 import hashlib
+import itertools
 
 import numpy as np
 import pytest
 
 from tcja_runtime.bundle.signature import Layer, Weight
+from tcja_runtime.constant_arrays import array_of
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.evidence import stimulus
-from tcja_runtime.neuron import NeuronSpec
+from tcja_runtime.neuron import NeuronSpec, fire
 
 
 @pytest.mark.parametrize("shape", [(128, 9, 7), (6, 4, 4), (200,), (1, 5, 5)])
@@ -137,3 +140,27 @@ def test_of_long_windows_fewer_places_are_recorded(shape, time_steps, of_stimulu
     assert stimulus.most_places(shape, time_steps, stimulus.WINDOW_PLACES) == of_window
     channels, *_ = np.unravel_index(stimulus.places(shape, of_stimulus), shape)
     assert set(channels) == set(range(shape[0]))
+
+
+CHARGES, RESETS = ("linear", "decayed", "leaky"), ("hard", "soft", "none")
+
+
+@pytest.mark.parametrize(("charge", "reset"), [*itertools.product(CHARGES, RESETS), ("linear", "late")])
+def test_ties_tell_each_constant_of_each_neuron(charge, reset):
+    """One of the values of a constant is 1 % off, or 0.01 if it is 0, and spikes of this neuron differ."""
+    v_reset = np.linspace(-0.3, -0.1, 4) if reset == "hard" else 0.0
+    common = {"threshold": np.linspace(0.5, 1.1, 4), "reset": reset, "strict": True, "v_initial": 0.07}
+    if charge == "linear":
+        neuron = NeuronSpec.linear(decay=np.linspace(0.3, 0.9, 4), gain=1.5, bias=0.05, v_reset=v_reset, **common)
+    else:
+        decayed = charge == "decayed"
+        neuron = NeuronSpec.leaky(decay_input=decayed, tau=np.linspace(1.5, 3, 4), v_reset=v_reset, **common)
+    x = stimulus.ties(Layer(name="lif", shape=(4,), neuron=neuron), 6)
+    expected = fire(neuron, x)
+    used = {"linear": ("decay", "gain", "bias")}.get(charge, ("tau", "v_rest"))
+    for name in (*used, "threshold", "v_initial", *(("v_reset",) if reset == "hard" else ())):
+        for k in range(4):
+            values = np.broadcast_to(array_of(getattr(neuron, name)), 4).copy()
+            values[k] += 0.01 * (values[k] or 1.0)
+            differ = (fire(dataclasses.replace(neuron, **{name: values}), x) != expected).any(axis=(0, 1))
+            assert differ.tolist() == [each == k for each in range(4)], (name, k)
