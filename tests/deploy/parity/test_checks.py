@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from tcja_deploy.parity.checks import misfires
+from tcja_deploy.parity.checks import misfires, misintegrates
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.probe import Probe
 from tcja_runtime.bundle.signature import Layer, NetworkSignature
@@ -39,15 +39,18 @@ KINDS = {
     "KLIF, rescales": dataclasses.replace(
         NeuronSpec.leaky(decay_input=False, tau=2.0, reset="soft"), slope=1.25, rescales=True
     ),
+    "integrator": NeuronSpec.leaky(decay_input=True, rate=0.3, strict=True, v_initial=0.5).integrator(),
+    "integrator, all constants": NeuronSpec.linear(decay=0.9, gain=0.7, bias=0.1, strict=True).integrator(),
     "by channel": NeuronSpec.linear(decay=0.5 * BY_CHANNEL, threshold=BY_CHANNEL, strict=True),
 }
-QUICK = ("linear, all constants", "parallel", "KLIF", "by channel")
+QUICK = ("linear, all constants", "parallel", "KLIF", "integrator", "by channel")
 
 
 def mutations(spec: NeuronSpec) -> Iterator[tuple[str, NeuronSpec]]:
     """The neuron with each constant and each rule changed that it computes with, and what was changed."""
     leak = "tau" if spec.tau is not None else "rate"
-    names = ["threshold", *(["decay", "gain", "bias"] if spec.charge_order == "linear" else [leak])]
+    names = ["decay", "gain", "bias"] if spec.charge_order == "linear" else [leak]
+    names += [] if spec.integrates else ["threshold"]
     names += [] if spec.instant else ["v_initial"]
     if spec.threshold == 0 and spec.instant and not spec.bias:  # the gain of a current does not change its sign
         names.remove("gain")
@@ -64,6 +67,8 @@ def mutations(spec: NeuronSpec) -> Iterator[tuple[str, NeuronSpec]]:
         if name == "v_reset":  # `v_initial` stays as it is
             wrong["v_initial"] = spec.v_initial
         yield name, dataclasses.replace(spec, **wrong)
+    if spec.integrates:
+        return
     yield "strict", dataclasses.replace(spec, strict=not spec.strict)
     if spec.rescales:
         yield "rescales", dataclasses.replace(spec, rescales=False)
@@ -84,17 +89,19 @@ def test_a_wrong_constant_of_every_kind_of_neuron_is_caught(kind, tmp_path):
         output=SPIKES,
         output_shape=SHAPE,
         time_steps=STEPS,
-        layers=[layer],
+        layers=[] if spec.integrates else [layer],
+        integrators=[layer] if spec.integrates else [],
     )
 
     def found(neuron: NeuronSpec) -> str:
         file = tmp_path / "model.onnx"
         onnx.save(model(neuron, "scan", STEPS, neurons=SHAPE), file)
         opened = functools.partial(OnnxRuntimeSession.open, file, backend="onnxruntime")
-        return misfires(Probe(file.name, "ONNX Runtime", opened, signature), layer, STEPS)
+        check = misintegrates if spec.integrates else misfires
+        return check(Probe(file.name, "ONNX Runtime", opened, signature), layer, STEPS)
 
     assert not found(spec)
     changed = dict(mutations(spec))
-    missed = [name for name, wrong in changed.items() if "does not fire as its neurons do" not in found(wrong)]
-    assert not missed
-    assert len(changed) > 3
+    said = f"does not {'integrate' if spec.integrates else 'fire'} as its neurons do"
+    assert [name for name, wrong in changed.items() if said not in found(wrong)] == []
+    assert len(changed) > 1
