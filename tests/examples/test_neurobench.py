@@ -6,10 +6,11 @@ import os
 import shlex
 from pathlib import Path
 
+import onnx
 import pytest
 
 from tcja_deploy.cli import app
-from tcja_runtime.bundle.bundle import Bundle
+from tcja_runtime.bundle.bundle import GOLDEN, MODEL, Bundle
 
 from ..docs.blocks import ROOT, runnable
 
@@ -34,3 +35,6 @@ def test_the_command_of_the_readme_exports_it(tmp_path, monkeypatch, capsys):
     assert [layer.name for layer in manifest.layers] == [f"lif{n}" for n in (1, 2, 3, 4)]
     assert manifest.layers[0].neuron.threshold == pytest.approx(3.511291184386264)
     assert manifest.input.split == "time-bins"
+    model = onnx.load(tmp_path / "a.bundle" / MODEL, load_external_data=False)
+    assert len(model.graph.node) < 40  # each layer once, and not for each of the 150 time steps
+    assert (tmp_path / "a.bundle" / GOLDEN).stat().st_size < 5e6
