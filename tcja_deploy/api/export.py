@@ -51,8 +51,8 @@ def export(
         options: the options of the command `tcja-deploy export`, by name:
 
             * the network: `weights`, `model` (a module, or ``pkg.mod:factory``, that gets the weights of the
-              checkpoint), `shape`, `input` and `layout` of what a module takes, `network` of the registry, `settings`
-              that the file does not store, `per_step`, `classes`, `trust_checkpoint`;
+              checkpoint), `shape`, `input` and `layout` of what a module takes, `output`, `network` of the registry,
+              `settings` that the file does not store, `per_step`, `classes`, `trust_checkpoint`;
             * the data: `samples`, `judge`, `anytime`, `labels`, `split`, `crop`, `resize`, `time_unit`, `columns`,
               `topic`;
             * the models: `precision`, `keep`, `calibration`, `time_form`, `spike_counts`, `streaming`, `target`,
@@ -95,11 +95,11 @@ def check(
             windows.
         out: as for `export`; nothing is written to it.
         progress: whether progress is shown on stderr.
-        options: those of `export`. These change its models: `weights`, `model`, `shape`, `input`, `layout`, `network`,
-            `settings`, `per_step`, `classes`, `trust_checkpoint`, `precision`, `keep`, `calibration`, `time_form`,
-            `spike_counts`, `streaming`, `target`; these are on recordings in the data: `labels`, `split`, `crop`,
-            `resize`, `time_unit`, `columns`, `topic`; and these are only checked: `samples`, `judge`, `anytime`,
-            `batch`, `build_timeout`, `report`.
+        options: those of `export`. These change its models: `weights`, `model`, `shape`, `input`, `layout`, `output`,
+            `network`, `settings`, `per_step`, `classes`, `trust_checkpoint`, `precision`, `keep`, `calibration`,
+            `time_form`, `spike_counts`, `streaming`, `target`; these are on recordings in the data: `labels`, `split`,
+            `crop`, `resize`, `time_unit`, `columns`, `topic`; and these are only checked: `samples`, `judge`,
+            `anytime`, `batch`, `build_timeout`, `report`.
 
     Returns:
         What was found, whether the network would be exported or not. `print` shows what the command prints.

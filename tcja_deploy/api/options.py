@@ -138,6 +138,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "batch": _batch,
     "batches": _several,
     "keep": _several,
+    "output": lambda given: str(given) if isinstance(given, int) and not isinstance(given, bool) else given,
     "settings": _settings,
 }
 """For options that Python has in several forms, the function that returns the value of the record's field."""

@@ -84,6 +84,14 @@ Layout = Annotated[
         "time (step)."
     ),
 ]
+Output = Annotated[
+    str | None,
+    typer.Option(
+        metavar="INDEX|KEY",
+        help="Which of the values that --model returns is the output: an index of its tuple or list, or a key of its "
+        "dict.",
+    ),
+]
 PerStep = Annotated[
     bool,
     typer.Option("--per-step", help="Return the output of each time step, [N, T, classes], instead of its mean."),
@@ -184,6 +192,7 @@ class ExportOptions:
     shape: Shape = None
     input_: Input = None
     layout: Layout = ForwardLayout.NT
+    output: Output = None
     per_step: PerStep = False
     classes: Classes = None
     data: Data = None
@@ -228,6 +237,7 @@ class ExportOptions:
             shape=options.shape(self.shape),
             input=self.input_ and self.input_.value,
             layout=self.layout.value,
+            output=self.output,
             settings=options.settings(self.set_),
             per_step=self.per_step,
             classes=options.class_names(self.classes),

@@ -27,7 +27,9 @@ _WIDTH, _INDENT = 80, 26
 _VALUES = {int: "N", float: "NUMBER", Path: "PATH", str: "TEXT"}
 
 GROUPS = {
-    "Network": "--weights --network --set --model --shape --input --layout --per-step --classes --trust-checkpoint",
+    "Network": (
+        "--weights --network --set --model --shape --input --layout --output --per-step --classes --trust-checkpoint"
+    ),
     "Data": "--data --samples --split --window --hop --crop --resize --labels --time-unit --columns --topic",
     "Source of events": "--format --speed --follow --max-rate --buffer --lossless",
     "Proof": "--judge --anytime --bisect",

@@ -23,6 +23,7 @@ from tcja_exporters.nir_graphs.file import is_graph
 from tcja_exporters.nir_graphs.network import from_nir
 from tcja_exporters.user_models.conversion import check_values, convert
 from tcja_exporters.user_models.factory import Made, from_factory
+from tcja_exporters.user_models.readout import output_chosen
 from tcja_exporters.user_models.rebuilt import Built, check_rebuilt
 from tcja_exporters.user_models.saved_module import compare_outputs
 from tcja_exporters.user_models.weights import load_weights
@@ -179,7 +180,12 @@ def _own(request: ExportRequest, given: nn.Module | str, checkpoint: Checkpoint 
 
 
 def _converted(request: ExportRequest, built: _Built, checkpoint: Checkpoint | None, known: Known) -> TrainedNetwork:
-    """Return a user's own network with its neurons replaced."""
+    """Return a user's own network with its neurons replaced, and with the chosen output."""
+    with output_chosen(request.output):
+        return _with_output(request, built, checkpoint, known)
+
+
+def _with_output(request: ExportRequest, built: _Built, checkpoint: Checkpoint | None, known: Known) -> TrainedNetwork:
     known.original = model = built.model
     contract = _framed(contract_of(request), request)
     windows: Windows = random_windows(contract, RANDOM_WINDOWS)

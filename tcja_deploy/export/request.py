@@ -49,6 +49,8 @@ class ExportRequest:
         input: what `model` or a NIR graph takes, one of `tcja_runtime.choices.INPUTS`; None tells it from the array in
             `data`, or from the number of axes, of which three are an image.
         layout: the axes of the windows that `model` takes, one of `tcja_runtime.choices.LAYOUTS`.
+        output: which of the values that `model` returns is the output: an index of its tuple or list, or a key of its
+            dict. None takes the first, if the others can only be states.
         network: the name of the network in the registry; None finds it from the checkpoint.
         settings: settings of the network that the checkpoint does not store, by name.
         per_step: whether the network returns its output at each time step, instead of the mean over time.
@@ -97,6 +99,7 @@ class ExportRequest:
     shape: tuple[int, ...] | None = None
     input: str | None = None
     layout: str = "NT"
+    output: str | None = None
     network: str | None = None
     settings: Settings = dataclasses.field(default_factory=dict)
     per_step: bool = False
@@ -212,6 +215,8 @@ def _check_source(request: ExportRequest) -> None:
             raise BadInput(f"{request.checkpoint} is a NIR graph, which holds its network; leave `{name}` out")
         if request.layout != "NT":
             raise BadInput("`layout` says what `model` takes; a NIR graph takes windows of `shape`, so leave it out")
+    elif request.model is None and not request.trust_checkpoint and request.output is not None:
+        raise BadInput("`output` chooses one of the values that `model` returns; give `model` too, or leave it out")
     elif request.model is None and not request.trust_checkpoint and request.says_input:
         raise BadInput("`shape`, `input` and `layout` say what `model` takes; give `model` too, or leave them out")
     if request.model is not None and (request.network or request.settings):

@@ -263,6 +263,7 @@ class _Copies:
         if family.source is not None and family.axis == axis:
             if is_promised(self._graph, result):
                 self._make("Identity", [family.source], concat)
+                return
             for reader in list(result.outputs):
                 reader.inputs = [family.source if tensor is result else tensor for tensor in reader.inputs]
             return

@@ -26,6 +26,7 @@ from tcja_exporters.user_code import kind_and_line, where
 from tcja_exporters.user_models.diagnosis import attributes, failed_without_values
 from tcja_exporters.user_models.driven import ConvertedNetwork, Driven
 from tcja_exporters.user_models.equivalence import Proven, Run, observed, prove
+from tcja_exporters.user_models.readout import chosen_output
 from tcja_exporters.user_models.usage import settled, with_membranes
 from tcja_exporters.user_models.wrappers import unwrap_parts
 from tcja_runtime.bundle.manifest import CHECK
@@ -191,7 +192,9 @@ def _evidence(
         "further one of about three times their values; the neurons of each layer also agree when they run without the "
         f"network, on currents that often bring them exactly to their threshold{compared}",
     ]
-    if proven.returned > 1:
+    if output := chosen_output():
+        lines.append(f"the output is the value {output} of those that its forward returns, as chosen")
+    elif proven.returned > 1:
         lines.append(f"{CHECK}its forward returns {proven.returned} values; the first is the output")
     if contract.name == "images":
         lines.append("images are in [0, 1]: images of integers are divided by 255")

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from tcja_exporters.libraries import reset
 from tcja_exporters.modules.neurons import SteppedNeuron
 from tcja_exporters.user_code import where_now
-from tcja_exporters.user_models.readout import answer_of
+from tcja_exporters.user_models.readout import answer_of, chosen_output
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
 
@@ -36,6 +36,8 @@ class Driven(nn.Module):
         by_step: whether `net` takes one time step; the outputs of all steps are then stacked to [T, N, ...].
         joined: whether `net`, which takes one time step, is called once, on [T * N, ...].
         layout: the order of the axes in which `net` takes frames.
+        output: the choice among the values that `net` returns, which is that of the context in which this is made
+            (`tcja_exporters.user_models.readout.output_chosen`); empty for none.
     """
 
     def __init__(self, net: nn.Module, contract: InputContract, layout: str, *, joined: bool = False) -> None:
@@ -43,6 +45,7 @@ class Driven(nn.Module):
         self.net = net
         self.steps = contract.steps
         self._contract, self.layout = contract, layout
+        self.output = chosen_output()
         self.by_step = self.steps > 0 and layout == "step"
         self.joined = joined and self.by_step
 
@@ -76,11 +79,12 @@ class Driven(nn.Module):
             memory_format=torch.contiguous_format
         )
         if self.joined:
-            answer = answer_of(net(inputs.transpose(0, 1).flatten(0, 1)))
+            answer = answer_of(net(inputs.transpose(0, 1).flatten(0, 1)), self.output)
             return answer.reshape(self.steps, -1, *answer.shape[1:])
         if self.by_step:
-            return torch.stack([answer_of(net(inputs[:, t].contiguous())) for t in range(self.steps)])
-        return answer_of(net(inputs))
+            steps = (inputs[:, t].contiguous() for t in range(self.steps))
+            return torch.stack([answer_of(net(step), self.output) for step in steps])
+        return answer_of(net(inputs), self.output)
 
 
 _TAKEN = frozenset(dir(fx.GraphModule(nn.Module(), fx.Graph())))

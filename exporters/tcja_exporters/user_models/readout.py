@@ -2,37 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import contextlib
+import contextvars
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from tcja_exporters.modules.layers import Readout
-from tcja_runtime.counting import an, counted
+from tcja_runtime.counting import an, counted, listed
 from tcja_runtime.errors import BadInput
 
 Shape = tuple[int, ...]
 
 
-def answer_of(returned: Any) -> Tensor:
+_chosen: contextvars.ContextVar[str] = contextvars.ContextVar("output", default="")
+_SHOWN = 6  # the number of keys in a message
+
+
+@contextlib.contextmanager
+def output_chosen(output: str | None) -> Iterator[None]:
+    """In this context, networks that are driven return a chosen one of several values.
+
+    Args:
+        output: an index of the tuple or list that the network returns, or a key of its dict; None for no choice.
+    """
+    token = _chosen.set(output or "")
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def chosen_output() -> str:
+    """Return the choice of the context; empty if there is none."""
+    return _chosen.get()
+
+
+def answer_of(returned: Any, output: str = "") -> Tensor:
     """Return the output in the return value of a network: the value, or its first item if it is a tuple or list.
 
-    The further items are taken as states.
+    The further items are taken as states, unless one of them is chosen.
+
+    Args:
+        returned: the return value.
+        output: an index of a tuple or list, or a key of a dict; empty for the first item.
 
     Raises:
-        BadInput: the output is not a tensor of floating-point numbers.
+        BadInput: the output is not a tensor of floating-point numbers, or there is no such value.
     """
+    returned = _value(returned, output) if output else returned
     several = isinstance(returned, (tuple, list))
     if several and not returned:
         raise BadInput(f"the network returns an empty {type(returned).__name__}; it must return a tensor [N, classes]")
     answer = returned[0] if several else returned
     if not isinstance(answer, Tensor):
         kind = an(type(answer).__name__)
+        if isinstance(answer, Mapping) and answer is returned:
+            keys = listed(list(map(str, answer)), _SHOWN)
+            raise BadInput(f"the network returns {kind} with the keys {keys}; choose the output with `output`")
         raise BadInput(f"the network returns {kind}; it must return a tensor, or a tuple that begins with it")
     if not answer.is_floating_point():
         kind = str(answer.dtype).removeprefix("torch.")
         raise BadInput(f"the network returns {kind}; return floating-point scores, such as the mean of its spikes")
     return answer
+
+
+def _value(returned: Any, output: str) -> Any:
+    """Return the chosen one of several values.
+
+    Raises:
+        BadInput: there is no such value.
+    """
+    if isinstance(returned, Mapping):
+        names = {str(key): value for key, value in returned.items()}
+    elif isinstance(returned, (tuple, list)):
+        names = {str(i): value for i, value in enumerate(returned)}
+    else:
+        raise BadInput(f"`output` {output} chooses one of several values, and the network returns one; leave it out")
+    if output not in names:
+        raise BadInput(f"`output` {output} is not one of the network's values: {listed(list(names), _SHOWN)}")
+    return names[output]
 
 
 def check_other_tensors(returned: Any, layers: Collection[Shape], *, by_step: bool) -> None:
@@ -53,14 +103,14 @@ def check_other_tensors(returned: Any, layers: Collection[Shape], *, by_step: bo
     if len(shapes) > 1 and len({*shapes}) == 1 and len(shapes[0]) != 3 and not by_step:
         raise BadInput(
             f"the network returns {len(shapes)} tensors of shape {list(shapes[0])}; if they are the outputs of "
-            "the time steps, return torch.stack(outputs, 1), which is [N, T, classes], or their mean; otherwise return "
-            "only the output"
+            "the time steps, return torch.stack(outputs, 1), which is [N, T, classes], or their mean; otherwise choose "
+            "one with `output`"
         )
     for shape in shapes[1:]:
         if len(shape) > 1 and not {shape[1:], shape[2:]} & {*layers}:
             raise BadInput(
                 f"the network returns tensors of shapes {list(shapes[0])} and {list(shape)}, and the second "
-                "has no spiking layer's shape, so it could be the output too; return only the output"
+                "has no spiking layer's shape, so it could be the output too; choose one with `output`"
             )
 
 

@@ -209,3 +209,28 @@ def test_what_the_spikes_set_to_zero_is_no_output():
     said = r"computes with the membrane of the neuron 'out', and it resets its membrane \(to 0\) by more than a sub"
     with pytest.raises(BadInput, match=said):
         convert(awake(network), InputContract.of(SHAPE), inputs, layout="TN")
+
+
+class Both(Readout):
+    """Returns the spikes and the membranes of each step, as the tutorials of snnTorch do."""
+
+    def forward(self, x: Tensor):
+        seen, mem = [], (None, None)
+        for frame in x:
+            spikes, hidden = self.hidden(self.a(frame.flatten(1)), mem[0])
+            mem = hidden, self.out(self.b(spikes), mem[1])[1]
+            seen.append((spikes, mem[1]))
+        return {"spikes": torch.stack([s for s, _ in seen]), "mem": torch.stack([m for _, m in seen])}
+
+
+def test_one_of_several_values_is_the_output(tmp_path):
+    import snntorch
+
+    network = awake(Both(snntorch.Leaky(beta=0.5), snntorch.Leaky(beta=0.5, reset_mechanism="none"), None))
+    options = {"model": network, "shape": SHAPE, "layout": "TN", "target": "onnx", "samples": 2, "anytime": 0}
+    with pytest.raises(BadInput, match="returns a dict with the keys spikes, mem; choose the output with `output`"):
+        pipeline.export(ExportRequest(**options, out=tmp_path / "a.bundle"))
+    manifest, report = pipeline.export(ExportRequest(**options, out=tmp_path / "b.bundle", output="mem"))
+    assert report.met
+    assert manifest.output_shape == (3,)
+    assert "the output is the value mem of those that its forward returns, as chosen" in manifest.evidence

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from tcja_exporters.user_models.conversion import convert
+from tcja_exporters.user_models.readout import answer_of, chosen_output, output_chosen
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
 
@@ -44,7 +45,7 @@ def test_answers_may_be_arranged_in_many_ways(arranged, per_step, time_steps):
         (lambda s: s.mean(0).T, r"the network returns shape \[6, 4\]"),
         (
             lambda s: {"spikes": s},
-            "the network returns a dict; it must return a tensor, or a tuple that",
+            "the network returns a dict with the keys spikes; choose the output with `output`",
         ),
         (lambda s: s.mean(0) + s.mean(), "the output for a window alone differs from that in a batch"),
         (lambda s: s.mean((0, 2)), r"the network returns shape \[4\] for windows of 4 steps; it must return \[N"),
@@ -83,3 +84,19 @@ def test_states_after_the_answer_are_left_out_and_it_is_said():
     assert said in found.evidence
     found = convert(own.awake(Returning(lambda s: s)), CONTRACT, windows(), layout="TN")
     assert not any("the first is the output" in line for line in found.evidence)
+
+
+def test_one_of_several_values_is_chosen():
+    spikes, mem = torch.ones(4, 2), torch.zeros(4, 2)
+    with output_chosen("1"):
+        chosen = chosen_output()
+    assert chosen_output() == ""
+    assert answer_of((spikes, mem), chosen) is mem
+    assert answer_of((spikes, mem)) is spikes
+    assert answer_of({"spk": spikes, "mem": mem}, "mem") is mem
+    with pytest.raises(BadInput, match=r"`output` 2 is not one of the network's values: 0, 1$"):
+        answer_of((spikes, mem), "2")
+    with pytest.raises(BadInput, match="`output` mem is not one of the network's values: spk"):
+        answer_of({"spk": spikes}, "mem")
+    with pytest.raises(BadInput, match="`output` 1 chooses one of several values, and the network returns one; leave"):
+        answer_of(spikes, "1")
