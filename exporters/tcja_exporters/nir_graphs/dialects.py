@@ -200,6 +200,11 @@ class Norse(Dialect):
     def _rate(self, of: Constants, name: str) -> Array:
         """Return dt tau_inv, from tau = dt / tau_inv, as torch computes both."""
         tau = of.positive(name)
+        if (tau >= self.dt).any():
+            raise ValueError(
+                f"its {name} is {tau.max():g}, and norse 1.1 writes dt divided by an inverse time, which is below dt = "
+                f"{self.dt:g} s; a file with times in seconds is of the dialect nir"
+            )
         inverse = restored(tau, lambda tau: self.dt / tau, lambda inv: (self.dt / torch.from_numpy(inv)).numpy())
         rate = (self.dt * torch.from_numpy(inverse.astype(tau.dtype))).numpy()
         if (rate > 1.0).any():

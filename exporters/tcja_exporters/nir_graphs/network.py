@@ -170,11 +170,11 @@ class _Builder:
         return first
 
     def _check_declared(self, node: Node, shape: Shape) -> None:
-        """Check the shape that an input or output declares. Some writers put a batch of 1 before it; some put none."""
+        """Check the shape that an input or output declares. Some writers put axes of 1 before it, as for a batch."""
         types = node.values.input_type if node.kind == "Input" else node.values.output_type
         found = next(iter(types.values()), None)
         declared = shape if found is None or not len(found) else tuple(map(int, found))
-        if shape in (declared, declared[1:] if declared[:1] == (1,) else declared):
+        if shape == declared or _without_ones(shape) == _without_ones(declared):
             return
         if node.kind == "Output":
             raise self._error(node, f"it has the shape {list(declared)}, and what reaches it has {list(shape)}")
@@ -202,6 +202,11 @@ class _Builder:
 
     def _error(self, node: Node, why: str) -> BadInput:
         return BadInput(f"{self.path}: the node '{shown(node.name)}' ({node.kind}) cannot be exported: {why}")
+
+
+def _without_ones(shape: Shape) -> Shape:
+    """Return a shape without axes of 1 at its begin."""
+    return shape[next((i for i, size in enumerate(shape) if size != 1), len(shape)) :]
 
 
 def _result_shape(part: nn.Module, item: Shape) -> Shape:

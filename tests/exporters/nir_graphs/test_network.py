@@ -122,6 +122,11 @@ WRONG = {
         "the node 'lif' (LI) cannot be exported: SpikingJelly's IFNode, LIFNode and CUBALIFNode are written as IF, "
         "LIF, CubaLIF; give the dialect that wrote the file",
     ),
+    "times in seconds": (
+        {"dialect": "norse", "dt": "0.0001"},
+        "its tau is 0.0004, and norse 1.1 writes dt divided by an inverse time, which is below dt = 0.0001 s; a file with "
+        "times in seconds is of the dialect nir",
+    ),
     "another dialect": (
         {"dialect": "snntorch"},
         "the node 'lif' (LIF) cannot be exported: its r is 1, and snnTorch writes tau / dt with dt = 0.0001 s",
@@ -156,6 +161,6 @@ def test_constants_and_shapes_that_do_not_fit_are_refused(tmp_path):
     refused(
         "the node 'output' (Output) cannot be exported: it has the shape [3], and what reaches it has [5]", units=(3,)
     )
-    assert network(graphs.chain((1, 6), (1, 5), fc=graphs.affine(6, 5), lif=graphs.lif(5)), tmp_path).classes == tuple(
-        "01234"
-    )
+    assert network(
+        graphs.chain((1, 6), (1, 1, 5), fc=graphs.affine(6, 5), lif=graphs.lif(5)), tmp_path
+    ).classes == tuple("01234")
