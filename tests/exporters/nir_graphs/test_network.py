@@ -124,8 +124,8 @@ WRONG = {
     ),
     "times in seconds": (
         {"dialect": "norse", "dt": "0.0001"},
-        "its tau is 0.0004, and norse 1.1 writes dt divided by an inverse time, which is below dt = 0.0001 s; a file with "
-        "times in seconds is of the dialect nir",
+        "its tau is 0.0004, and norse 1.1 writes dt divided by an inverse time, which is below dt = 0.0001 s; a file "
+        "with times in seconds is of the dialect nir",
     ),
     "another dialect": (
         {"dialect": "snntorch"},
