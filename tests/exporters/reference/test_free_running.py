@@ -73,7 +73,7 @@ def test_a_neuron_that_may_have_fired_stays_open(spec):
     """Many membranes meet the threshold exactly; other neurons differ there alone, and then go their own way."""
     strict = dataclasses.replace(SPECS[spec], strict=True)
     if strict.v_reset:
-        strict = dataclasses.replace(strict, v_reset=0.25, bias=0.125)
+        strict = dataclasses.replace(strict, v_reset=0.25, v_initial=0.25, v_rest=0.25, bias=0.125)
     layer = Layer(name="", shape=(5000,), neuron=strict)
     currents = np.random.default_rng(0).integers(0, 8, (6, 1, 5000)) / 4.0
     bounds = free_running_bounds(SpikingNeuron(strict), currents, [layer], FLOAT32)
