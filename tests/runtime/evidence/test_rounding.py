@@ -10,6 +10,7 @@ SPECS = {
     "lif": NeuronSpec.leaky(decay_input=True, tau=2.0),
     "plif": NeuronSpec.leaky(decay_input=True, rate=0.3),
     "not decayed": NeuronSpec.leaky(decay_input=False, tau=3.0, v_reset=-0.2),
+    "rests elsewhere": NeuronSpec.leaky(decay_input=True, tau=2.0, v_reset=-0.2, v_initial=0.6, v_rest=0.1),
     "soft": NeuronSpec.leaky(decay_input=True, tau=1.7, reset="soft"),
     "tet": NeuronSpec.linear(decay=0.5, strict=True),
     "late": NeuronSpec.linear(decay=0.9, strict=True, reset="late", threshold=0.7),
@@ -45,12 +46,27 @@ def test_spikes_differ_only_where_rounding_decides(name):
     spec, rng = SPECS[name], np.random.default_rng(1)
     current = rng.normal(0.6, 1.0, (40, 20_000)).astype(np.float32)
     # Bring membranes to the threshold.
-    current[0] = ((spec.threshold - spec.charge(np.full(1, spec.v_reset), 0.0, 0.0)) / spec.gain).astype(np.float32)
+    current[0] = ((spec.threshold - spec.charge(np.full(1, spec.v_initial), 0.0, 0.0)) / spec.gain).astype(np.float32)
     single, double = fire(spec, current), fire(spec, current.astype(np.float64))
     h, within = membranes_within(spec, FLOAT32, current.astype(np.float64), np.zeros(current.shape), double)
     agree_before = np.cumsum(single != double, axis=0) - (single != double) == 0
     differs = (single != double) & agree_before
     assert (np.abs(h - spec.threshold) <= within)[differs].all()
+
+
+@pytest.mark.parametrize("reset", ["hard", "soft", "late"])
+def test_bounds_of_neurons_with_own_constants_are_those_of_each_alone(reset):
+    rng = np.random.default_rng(2)
+    decay, threshold, initial = rng.uniform(0.1, 0.9, 40), rng.uniform(0.3, 2, 40), rng.uniform(-0.5, 0.2, 40)
+    spec = NeuronSpec.linear(decay=decay, threshold=threshold, v_initial=initial, strict=True, reset=reset)
+    current, error = rng.normal(0.6, 1.0, (9, 40)), rng.uniform(0, 1e-3, (9, 40))
+    spikes = fire(spec, current)
+    h, within = membranes_within(spec, FLOAT32, current, error, spikes)
+    for i in range(40):
+        alone, at = spec.chosen((40,), np.array([i])), np.s_[:, i : i + 1]
+        own_h, own = membranes_within(alone, FLOAT32, current[at], error[at], spikes[at])
+        np.testing.assert_array_equal(own_h, h[at])
+        np.testing.assert_array_equal(own, within[at])
 
 
 def test_coarser_membranes_have_larger_bounds():
