@@ -33,7 +33,7 @@ from tcja_deploy.check.checker import check
 from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import ExportRequest
 from tcja_runtime.bundle.bundle import MODEL
-from tcja_runtime.errors import TcjaError
+from tcja_runtime.errors import BadInput, TcjaError
 from tcja_runtime.tensorrt.build import installed
 
 HEADS = (
@@ -114,14 +114,20 @@ def found(row: Row, target: str, *, only_check: bool) -> Found:
             if checked.refusals or only_check:
                 return result
             began = time.perf_counter()
-            manifest, report = pipeline.export(request)
+            try:
+                manifest, report = pipeline.export(request)
+            except BadInput as error:
+                if "cannot build the model" not in str(error):
+                    raise
+                result.engine = f"not built: {error}"
+                manifest, report = pipeline.export(dataclasses.replace(request, target="onnx"))
         except TcjaError as error:
             result.verdict = f"{type(error).__name__}: {error}"
             return result
         result.seconds = time.perf_counter() - began
         result.nodes = len(onnx.load(out / MODEL, load_external_data=False).graph.node)
-        engines = list(manifest.engines.values())
-        result.engine = f"{engines[0].bytes / 1e6:.2f} MB in {engines[0].build_seconds:.0f} s" if engines else "none"
+        for engine in manifest.engines.values():
+            result.engine = f"{engine.bytes / 1e6:.2f} MB in {engine.build_seconds:.0f} s"
     unjudged = f", {len(report.unjudged)} not judged" if report.unjudged else ""
     result.layers, result.silent = f"{len(manifest.layers)}{unjudged}", len(report.silent)
     result.verdict = manifest.parity.verdict
