@@ -33,7 +33,7 @@ def add_pooled_scan(at: Nodes, node: onnx.NodeProto, pool: onnx.NodeProto, shape
     """
     neuron, body = NeuronStep.of(custom_op.spec_of(node)), Nodes(at.layer, at.prefix)
     takes, (v_next, s) = _step(neuron, body)
-    rows = sizes(shapes[node.input[0]])[-2:]
+    rows = sizes(shapes[pool.input[0]])[-2:]  # the shape of the current may not be stored
     planes = body.op("Reshape", [s, body.constant("planes", [-1, 1, *rows], np.int64)], "split")
     pooled = onnx.NodeProto()
     pooled.CopyFrom(pool)

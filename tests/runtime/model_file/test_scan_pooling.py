@@ -8,6 +8,7 @@ from onnx import helper
 from tcja_exporters.graph.export import export_onnx, with_time_forms
 from tcja_exporters.graph.exported import save
 from tcja_exporters.networks import NETWORKS
+from tcja_exporters.time_forms import lower
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
 from tcja_runtime.model_file import scan_pooling
@@ -53,6 +54,17 @@ def test_it_pools_what_is_only_pooled(name, folder):
     assert pooled_layers(plain) == {"dvs128": ["conv.1", "conv.4", "conv.7"], "fashion_mnist": ["conv.0"]}[name]
     made = {output for node in plain.graph.node for output in node.output}
     assert not made.intersection(map(spikes_tensor, pooled_layers(plain)))
+
+
+def test_it_pools_where_the_shape_of_the_current_is_not_stored(folder):
+    """It is not stored where a network loops over time itself."""
+    model = onnx.load(folder / MODEL, load_external_data=False)
+    expected = pooled_layers(onnx.load(folder / PLAIN_MODEL, load_external_data=False))
+    known = [value for value in model.graph.value_info if value.name not in map(current_tensor, layers(folder))]
+    assert len(known) < len(model.graph.value_info)
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(known)
+    assert pooled_layers(lower(model, pooled=True)) == expected
 
 
 def test_the_answer_is_the_same_to_the_bit(folder, feeds):
