@@ -20,12 +20,14 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from tcja_exporters import custom_op, time_forms
+from tcja_runtime.errors import Unavailable
 from tcja_runtime.neuron import NeuronSpec
 from tcja_runtime.tensorrt.plugin.model import Fused, with_plugin
 from tcja_runtime.tensorrt.plugin.node import described, kernel_of
 
 from .... import networks
 from ....exporters.precision.lowering import lower
+from ....exporters.time_forms import one_layer
 from . import host
 
 
@@ -280,3 +282,10 @@ def test_nvidias_parser_looks_for_the_plugin_and_hands_it_the_constants(tmp_path
     else:
         assert done.returncode == 0
         assert "pluginName: TcjaLif, pluginVersion: 1, pluginNamespace: tcja" in done.stdout
+
+
+def test_layers_whose_constants_differ_are_refused_with_the_reason():
+    spec = NeuronSpec.linear(decay=0.5, threshold=np.array([0.5, 1.0]), strict=True)
+    model = one_layer.model(spec, None, 4, neurons=(2,)).SerializeToString()
+    with pytest.raises(Unavailable, match="one threshold for all neurons of a layer, and those of layer have 0.5 to 1"):
+        with_plugin(model, ahead_of_time=True)
