@@ -100,8 +100,7 @@ def _continued(folder: Path, manifest: Manifest, backend: str, inputs: Floats) -
         inputs: the windows [N, T, ...].
     """
     split, middle = manifest.streaming, manifest.time_steps // 2
-    shapes = {membrane_tensor(s.layer): ((len(inputs), *s.shape), s.start) for s in split.states}
-    membranes = {name: np.full(shape, start, np.float32) for name, (shape, start) in shapes.items()}
+    membranes = {membrane_tensor(s.layer): s.membranes(len(inputs)) for s in split.states}
     steps = []
     for part in (inputs[:, :middle], inputs[:, middle:]):
         with contextlib.closing(OnnxRuntimeSession.open(folder / HEAD, backend=backend)) as head:

@@ -17,11 +17,10 @@ h <= a, also after rounding.
 
 The equations of fire and reset are for finite membranes: if a membrane is NaN or infinite, its spikes may be NaN.
 
-An integrator has the charge alone: its result is h, and v = h.
-
 With a soft reset, a late reset or no reset, v itself is stored, and the equation of fire is the same. The nodes are
-those of `custom_op.step_nodes`, which define the operator, if v_reset, v_initial or v_rest is not 0, if the thresholds
-of the neurons differ, or if the threshold is so near to 0 that k is too large for float32.
+those of `custom_op.step_nodes`, which define the operator, for an integrator, which has the charge alone; if v_reset,
+v_initial or v_rest is not 0, or the neuron has a slope; if the thresholds of the neurons differ, or if the threshold is
+so near to 0 that k is too large for float32.
 """
 
 from __future__ import annotations
@@ -78,16 +77,14 @@ class NeuronStep:
     @property
     def fires_apart(self) -> bool:
         """Whether no time step needs the spikes, so that one `fire` node can compute those of all steps at once."""
-        return not self.spec.integrates and (
-            self._negated or (self.spec.reset in ("late", "none") and not self._defined)
-        )
+        return not self._defined and self.spec.reset in ("hard", "late", "none")
 
     @property
     def _defined(self) -> bool:
         """Whether the equations do not apply, so that the nodes of `custom_op.step_nodes` are used."""
         spec = self.spec
         others = spec.v_reset or spec.v_initial or spec.v_rest or spec.slope is not None
-        return not 0 < self.k <= _LARGEST or bool(others)
+        return spec.integrates or not 0 < self.k <= _LARGEST or bool(others)
 
     @property
     def _negated(self) -> bool:
@@ -104,14 +101,9 @@ class NeuronStep:
             last: whether nothing reads the membrane after the step.
 
         Returns:
-            Three names: of the charged membrane; of the result (the spikes, or the membrane of an integrator), empty if
-            `fires_apart`; and of the stored membrane after the step, empty if `last`.
+            Three names: of the charged membrane, if `fires_apart`; of the result (the spikes, or the membrane of an
+            integrator), if it does not; and of the stored membrane after the step, which may be empty if `last`.
         """
-        if self.spec.integrates:
-            if v is None and self.spec.v_initial:
-                v = at.constant("v_initial", self.spec.v_initial)
-            h = self._charge(at, v, x)
-            return h, h, "" if last else at.op("Identity", [h], "v_next")
         if self._defined:
             nodes, v_next, s = custom_op.step_nodes(
                 self.spec,

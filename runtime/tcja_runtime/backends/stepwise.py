@@ -93,9 +93,7 @@ class Streams:
             )
         self.steps: Indices = np.zeros(count, np.int64)
         self._start = {state.layer: state.first for state in self._split.states}
-        self._membranes = {
-            s.layer: np.repeat(s.first + np.zeros(s.shape, np.float32), count, 0) for s in self._split.states
-        }
+        self._membranes = {state.layer: state.membranes(count) for state in self._split.states}
         self._kept = {f.name: np.zeros((count, self._time_steps, *f.shape), np.float32) for f in self._split.features}
 
     @classmethod

@@ -46,6 +46,10 @@ class State:
         array = array_of(self.start).astype(np.float32)
         return array.reshape((1,) * (1 + len(self.shape) - array.ndim) + array.shape)
 
+    def membranes(self, n: int) -> npt.NDArray[np.float32]:
+        """The membranes of n windows or streams before the first step, [n, *shape]."""
+        return np.repeat(self.first + np.zeros(self.shape, np.float32), n, 0)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Feature:

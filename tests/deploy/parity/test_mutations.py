@@ -208,7 +208,7 @@ class OwnStep(nn.Module):
 BY_CHANNEL = NeuronSpec.linear(
     decay=np.array([0.5, 0.6, 0.7]).reshape(3, 1, 1),
     threshold=np.array([0.3, 0.35, 0.4]).reshape(3, 1, 1),
-    v_initial=0.1,
+    v_initial=np.array([0.1, 0.12, 0.05]).reshape(3, 1, 1),
     strict=True,
 )
 BY_NEURON = NeuronSpec.leaky(

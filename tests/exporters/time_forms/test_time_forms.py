@@ -41,6 +41,8 @@ RESETS = {
 THRESHOLDS = (1.0, 0.2, 0.5, 3.0, 1e-6, np.float32(2.0**-120))
 BELOW = (0.0, -0.75)
 """Thresholds at which a neuron fires at rest."""
+REST = {"v_reset": -0.25}
+"""A membrane that starts, and to which a charge leaks, elsewhere than at 0."""
 
 
 def currents(threshold):
@@ -78,8 +80,8 @@ def test_every_integrator_is_exact(form):
     """Its membranes are those of the equations to the bit, also in the function that defines the operator."""
     x = currents(1.0)
     silent = np.zeros(x.shape, np.bool_)
-    for charge in CHARGES.values():
-        spec = charge(strict=False, threshold=1.0).integrator()
+    specs = [charge(strict=False, threshold=1.0, **hard) for charge in CHARGES.values() for hard in ({}, REST)]
+    for spec in (spec.integrator() for spec in specs):
         expected = membranes(spec, x, silent)
         np.testing.assert_array_equal(ran(model(spec, form, STEPS), x), expected)
         np.testing.assert_array_equal(ran(defined(spec, STEPS), x), expected)
