@@ -39,7 +39,6 @@ arXiv:2302.09238, ``KLIFNode`` of SpikingJelly.
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -48,8 +47,8 @@ import numpy.typing as npt
 from tcja_runtime.constant_arrays import Array, Constant, ConstantArray, Constants, array_of, constant
 from tcja_runtime.neuron_rules import Charge, Reset, Returns, Rules
 
-_AS_V_RESET = math.nan
-"""Stands for a v_initial or a v_rest that is v_reset."""
+_AS_V_RESET = float("nan")
+"""Stands for a v_initial or a v_rest that is v_reset: this object, and no other NaN."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -67,17 +67,20 @@ class Rules:
         """The effect of a spike on the membrane, for messages: "to 0". v_0 is said if it is not v_reset."""
         subtracted = f"minus {self.threshold:g}"
         divided = f", divided by {self.slope:g}" if self.rescales else ""
-        initial = "" if self.v_initial == self.v_reset else f", v_0 = {self.v_initial:g}"
         rule = {
             "hard": f"to {self.v_reset:g}",
             "soft": subtracted,
             "late": f"{subtracted} at the next step",
             "none": "none",
         }[self.reset]
-        return f"{rule}{divided}{initial}"
+        return f"{rule}{divided}{self._initial_rule}"
+
+    @property
+    def _initial_rule(self) -> str:
+        return "" if self.v_initial == self.v_reset else f", v_0 = {self.v_initial:g}"
 
     @property
     def rules(self) -> str:
         """The rules, for messages: "h = 0.5 v + x, h >= 1, reset to 0", or "h = 0.5 v + x, never fires, returns h"."""
-        effect = "returns h" if self.integrates else f"reset {self.reset_rule}"
+        effect = f"returns h{self._initial_rule}" if self.integrates else f"reset {self.reset_rule}"
         return f"{self.charge_rule}, {self.fire_rule}, {effect}"

@@ -35,8 +35,9 @@ from tcja_runtime.counting import counted, listed
 from tcja_runtime.files.text import one_line, shown
 
 _LONGEST = 100
-_TOLD = (Becomes.JUDGED, Becomes.INTEGRATES, Becomes.FIRES, Becomes.REFUSED)
 """The most characters of a verdict in a `repr`."""
+_TOLD = (Becomes.JUDGED, Becomes.INTEGRATES, Becomes.FIRES, Becomes.REFUSED)
+"""What becomes of the modules that a notebook shows."""
 _LEFT = "text-align: left; vertical-align: top"
 """The style of cells: notebooks align those of numbers."""
 _BRIEF = TextOptions(more="All details: print(result.details)")

@@ -2,6 +2,7 @@
 
     batch norm        e_y = F e_x + NORM u (F (|x| + e_x + |mean|) + |shift|),    F = |scale| / sqrt(var + epsilon)
     x + y, x - y      e   = e_x + e_y + 3 u |result|
+    x + a y, x - a y  e   = max(|a|, 1) (e_x + e_y) + 3 w |a| (|y| + e_y) + 3 u |result|      a: not a power of two
     x y               e   = |x| e_y + |y| e_x + e_x e_y + 2 u |result|
     x / y             e   = (e_x + |x / y| e_y) / (|y| - e_y) + DIVISION u |result|     infinite if e_y >= |y|
     a sigmoid(b)      e   = (|a| + e_a) (e_b / 4 + FUNCTION u + w) + e_a + 2 u |result|      w: of a stored result
@@ -80,16 +81,18 @@ def _changes_nothing(args: Sequence[Any], epsilon: float) -> bool:
 
 
 def bound_addition(bounds: Bounds, operation: Operation) -> Bound:
-    """Return the bound of x + alpha y or x - alpha y."""
+    """Return the bound of x + alpha y or x - alpha y; for rsub, that of y - alpha x."""
     y = operation.result
-    (_, e_a, grid_a), (_, e_b, grid_b) = _operand(bounds, operation.args[0]), _operand(bounds, operation.args[1])
-    alpha = operation.argument(2, "alpha", 1)
+    (a, e_a, grid_a), (b, e_b, grid_b) = _operand(bounds, operation.args[0]), _operand(bounds, operation.args[1])
+    alpha = abs(operation.argument(2, "alpha", 1))
     exact = isinstance(e_a, float) and isinstance(e_b, float)
     if exact and alpha == 1 and grid_a is not None and grid_b is not None:
         grid = max(grid_a, grid_b)
         if sums_are_exact(grid, magnitude(y), bounds.result_unit):
             return Bound(None, grid)
-    return Bound(_rounded(bounds, max(abs(alpha), 1) * (e_a + e_b), y, roundings=3))
+    scaled = a + e_a if operation.name == "rsub" else b + e_b
+    product = 0.0 if _is_power_of_two(alpha) else 3 * bounds.result_unit * alpha * scaled
+    return Bound(_rounded(bounds, max(alpha, 1) * (e_a + e_b) + product, y, roundings=3))
 
 
 def bound_multiplication(bounds: Bounds, operation: Operation) -> Bound:

@@ -3,7 +3,7 @@
     sum of n          e_y = sum of e_x  + steps(n) u  sum of (|x| + e_x)
     mean of n         e_y = mean of e_x + (steps(n) + 1) u  mean of (|x| + e_x)
     cumulated sum     e_y = sum of e_x  + k w  sum of (|x| + e_x)                      of the first k values
-    product of n      e_y = (1 + 1.01 n w) product of (|x| + e_x) - |y|
+    product of n      e_y = exp(1.01 n w) product of (|x| + e_x) - |y|
     sum of |x|        as a sum
     sqrt(sum of x^2)  e_y = sqrt(sum of e_x^2) + (steps(n) / 2 + ROOT + 2) w sqrt(sum of (|x| + e_x)^2)
     largest |x|       e_y = the largest e_x
@@ -21,6 +21,7 @@ to the size, which are rounded.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -49,17 +50,20 @@ def bound_mean(bounds: Bounds, operation: Operation) -> Bound:
     """Return the bound of the result of aten.mean."""
     x, y = operation.args[0], operation.result
     axes, keepdim = _reduced_axes(operation)
-    return _bound_average(bounds, x, y, lambda v: v.mean(axes, keepdim=keepdim), x.numel() / max(y.numel(), 1))
+    average = _Average(x, lambda v: v.mean(axes, keepdim=keepdim), x.numel() / max(y.numel(), 1))
+    return _bound_average(bounds, average, y)
 
 
 def bound_average_pool(bounds: Bounds, operation: Operation) -> Bound:
     """Return the bound of the result of aten.avg_pool2d or aten.avg_pool3d."""
     x, kernel = operation.args[:2]
     pool: Any = functional.avg_pool3d if operation.name == "avg_pool3d" else functional.avg_pool2d
-    uneven = any(operation.argument(3, "padding", ())) or operation.argument(6, "divisor_override", None)
     terms = math.prod(kernel) if len(kernel) > 1 else kernel[0] ** (3 if operation.name == "avg_pool3d" else 2)
-    average = _bound_average(bounds, x, operation.result, lambda v: pool(v, *operation.args[1:]), terms)
-    return average._replace(grid=None) if uneven or operation.argument(4, "ceil_mode", False) else average
+    divisor = operation.argument(6, "divisor_override", None)
+    fewer = any(operation.argument(3, "padding", ())) and not operation.argument(5, "count_include_pad", True)
+    uneven = fewer or operation.argument(4, "ceil_mode", False) or divisor is not None
+    average = _Average(x, lambda v: pool(v, *operation.args[1:]), max(terms, divisor or 0), even=not uneven)
+    return _bound_average(bounds, average, operation.result)
 
 
 def bound_adaptive_pool(bounds: Bounds, operation: Operation) -> Bound:
@@ -69,8 +73,7 @@ def bound_adaptive_pool(bounds: Bounds, operation: Operation) -> Bound:
     sides = list(zip(x.shape[-len(size) :], size, strict=True))
     whole = all(i % o == 0 for i, o in sides)
     terms = math.prod(-(-i // o) + (0 if whole else 1) for i, o in sides)
-    average = _bound_average(bounds, x, operation.result, lambda v: pool(v, tuple(size)), terms)
-    return average if whole else average._replace(grid=None)
+    return _bound_average(bounds, _Average(x, lambda v: pool(v, tuple(size)), terms, even=whole), operation.result)
 
 
 def bound_cumulated_sum(bounds: Bounds, operation: Operation) -> Bound:
@@ -92,7 +95,7 @@ def bound_multiple(bounds: Bounds, operation: Operation) -> Bound:
     size = x.abs() + bounds.error(x).double() * OWN_ROUNDING
     whole = size.prod() if axis is None else size.prod(axis, keepdim=keepdim)
     terms = x.numel() / max(y.numel(), 1)
-    error = (1 + 1.01 * terms * bounds.result_unit) * whole - y.abs()
+    error = math.exp(1.01 * terms * bounds.result_unit) * whole - y.abs()
     return Bound(bounds.after_storing(y, error.to(torch.float32)))
 
 
@@ -166,22 +169,32 @@ def _reduced_axes(operation: Operation) -> tuple[Any, bool]:
     return axes, operation.argument(2, "keepdim", False)
 
 
-def _bound_average(bounds: Bounds, x: Tensor, y: Tensor, average: Callable[[Tensor], Tensor], terms: float) -> Bound:
-    """Return the bound of a mean. The mean of 2^k values on a grid may be exact.
+@dataclasses.dataclass(frozen=True)
+class _Average:
+    """Means of some values.
 
-    Args:
-        bounds: the bounds known so far.
+    Attributes:
         x: the values.
-        y: the mean of the values.
-        average: a function that returns the same mean of other values in the shape of x.
-        terms: the largest number of values in one mean.
+        compute: a function that returns the same means of other values in the shape of x.
+        terms: the largest number of values in one mean, and the largest divisor.
+        even: whether all means are of `terms` values, and divide by this number.
     """
-    unit, (error, grid) = bounds.arithmetic.total, bounds.of(x)
-    size = average(bounds.largest(x))
-    if error is None and sums_are_exact(grid, size * terms, unit):
-        shift = math.log2(terms)
-        if grid is not None and shift.is_integer() and sums_are_exact(grid + int(shift), size, bounds.result_unit):
+
+    x: Tensor
+    compute: Callable[[Tensor], Tensor]
+    terms: float
+    even: bool = True
+
+
+def _bound_average(bounds: Bounds, of: _Average, y: Tensor) -> Bound:
+    """Return the bound of means y. The mean of 2^k values on a grid may be exact."""
+    unit, (error, grid) = bounds.arithmetic.total, bounds.of(of.x)
+    size = of.compute(bounds.largest(of.x))
+    if error is None and sums_are_exact(grid, size * of.terms, unit):
+        shift = math.log2(of.terms)
+        exact = of.even and shift.is_integer()
+        if exact and grid is not None and sums_are_exact(grid + int(shift), size, bounds.result_unit):
             return Bound(None, grid + int(shift))
         return Bound(bounds.after_storing(y, 2 * unit * size))
-    own = (float(bounds.steps(torch.tensor(terms))) + 1) * unit * size
-    return Bound(bounds.after_storing(y, own if error is None else own + average(error)))
+    own = (float(bounds.steps(torch.tensor(of.terms))) + 1) * unit * size
+    return Bound(bounds.after_storing(y, own if error is None else own + of.compute(error)))
