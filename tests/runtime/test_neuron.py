@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -80,6 +81,7 @@ def test_json_round_trip(spec):
         (lambda: NeuronSpec.leaky(decay_input=True, tau=1.0), "tau must be greater than 1 time step, got 1.0"),
         (lambda: NeuronSpec.linear(decay=1.5, strict=True), r"decay must be in \[0, 1\], got 1.5"),
         (lambda: NeuronSpec.linear(decay=0.5, strict=True, threshold=float("nan")), "threshold must be finite"),
+        (lambda: NeuronSpec.linear(decay=0.5, strict=True, v_initial=math.nan), "v_initial must be finite"),
         (lambda: NeuronSpec.linear(decay=0.5, strict=True, reset="soft", v_reset=1.0), "soft reset has no v_reset"),
         (lambda: NeuronSpec.linear(decay=0.5, strict=True, reset="gone"), "'soft', 'late' or 'none', got 'gone'"),
         (lambda: NeuronSpec.linear(decay=0.5, strict=True, reset="late", threshold=-1.0), "late reset needs a"),
@@ -131,6 +133,8 @@ def test_constants_that_are_no_numbers_are_refused():
         (RESTED, "h = 0.5 v + 2 x + 0.25, h >= 1, reset to -0.5"),
         (NeuronSpec.linear(decay=0.0, bias=-0.25, strict=False, reset="soft"), "h = x + -0.25, h >= 1, reset minus 1"),
         (LIF, "h = v + (x - v) / 2, h >= 1, reset to 0"),
+        (LIF.integrator(), "h = v + (x - v) / 2, never fires, returns h"),
+        (LEAKY.integrator(), "h = v - (v - -1) / 4 + x, never fires, returns h, v_0 = -1"),
         (RESCALED, "h = max(2 (v - v / 2 + x), 0), h >= 1, reset minus 1, divided by 2"),
         (
             BY_CHANNEL,
