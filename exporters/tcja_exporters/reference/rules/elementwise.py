@@ -10,9 +10,9 @@
 
 u is the unit roundoff of sums; in a batch norm, the unit roundoff of operands is added to NORM u. A batch norm that
 returns its input has no error of its own. |result| includes the error of the result. A multiplication or division by a
-power of two does not round. Products of numbers on grids are exact if sums of them would be
-(`tcja_exporters.reference.bounds`). NVIDIA's fast division errs by 2 ulp, which are up to 4 u; one more u is that of a
-divisor that is a rounded constant (CUDA C++ Programming Guide, "Mathematical Functions").
+power of two does not round. A number in a sum has the error of its rounding. Products of numbers on grids are exact if
+sums of them would be (`tcja_exporters.reference.bounds`). NVIDIA's fast division errs by 2 ulp, which are up to 4 u;
+one more u is that of a divisor that is a rounded constant (CUDA C++ Programming Guide, "Mathematical Functions").
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _changes_nothing(args: Sequence[Any], epsilon: float) -> bool:
 def bound_addition(bounds: Bounds, operation: Operation) -> Bound:
     """Return the bound of x + alpha y or x - alpha y; for rsub, that of y - alpha x."""
     y = operation.result
-    (a, e_a, grid_a), (b, e_b, grid_b) = _operand(bounds, operation.args[0]), _operand(bounds, operation.args[1])
+    (a, e_a, grid_a), (b, e_b, grid_b) = (_operand(bounds, value, added=True) for value in operation.args[:2])
     alpha = abs(operation.argument(2, "alpha", 1))
     exact = isinstance(e_a, float) and isinstance(e_b, float)
     if exact and alpha == 1 and grid_a is not None and grid_b is not None:
@@ -159,19 +159,26 @@ def bound_quantizer(bounds: Bounds, operation: Operation) -> Bound:
     return Bound(torch.maximum(high.sub_(y), y - low).to(torch.float32))
 
 
-def _operand(bounds: Bounds, value: Any) -> tuple[Tensor, Tensor | float, int | None]:
+def _operand(bounds: Bounds, value: Any, *, added: bool = False) -> tuple[Tensor, Tensor | float, int | None]:
     """Return three facts about an operand, which is a tensor or a number: its magnitude, error bound and grid.
 
     The error bound is 0.0 if the operand is exact, as a weight is. The rounding of a number to float32 is one of the
-    roundings that the rules count; that to float16 is an error. The grid is the g of
-    `tcja_exporters.reference.bounds.Bound`; None if it is not known.
+    roundings that the rules count, except in a sum, where the result may be much smaller than the number; that to
+    float16 is an error. The grid is the g of `tcja_exporters.reference.bounds.Bound`; None if it is not known.
+
+    Args:
+        bounds: the bounds known so far.
+        value: the operand.
+        added: whether it is a term of a sum.
     """
     if isinstance(value, Tensor):
         error = bounds.of(value).error
+        if added and value not in bounds and (held := bounds.held_error(value)).any():
+            error = held
         return magnitude(value), 0.0 if error is None else error, bounds.grid(value)
     number = torch.tensor(abs(float(value)), dtype=torch.float64)
     held = bounds.held_error(number)
-    rounds = bounds.result_unit > bounds.arithmetic.total and bool(held)
+    rounds = bool(held) and (added or bounds.result_unit > bounds.arithmetic.total)
     return number.float(), held if rounds else 0.0, coarsest_grid(number)
 
 

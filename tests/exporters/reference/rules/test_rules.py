@@ -215,6 +215,8 @@ OPERATIONS: dict[str, Case] = {
     "sin": Case(lambda x: torch.sin(x), ratio=1000),
     "cos": Case(lambda x: torch.cos(x)),
     "sum with a factor": Case(lambda x: torch.add(x, x.flip(1), alpha=-0.3), steps=(lambda x: x - x.flip(1) * 0.3,)),
+    "difference from a number": Case(lambda x: 0.3 - x),
+    "difference from numbers": Case(lambda x: x - torch.full_like(x, 0.3)),
     "reversed difference": Case(lambda x: torch.rsub(x, x.flip(1), alpha=0.3), steps=(lambda x: x.flip(1) - x * 0.3,)),
     "division": Case(lambda x: x / (x.flip(1).abs() + 0.1)),
     "reciprocal": Case(lambda x: torch.reciprocal(x), "positive"),
