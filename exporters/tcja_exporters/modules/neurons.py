@@ -228,13 +228,18 @@ class SteppedNeuron(Neuron):
         """Add the integrator of the membranes that a call returns.
 
         Raises:
-            ValueError: the reset is not linear in the spikes.
+            ValueError: they are not the membranes of an integrator.
         """
         spec = self.spec
-        if spec.reset == "hard" or spec.charge_order != "linear" or spec.gain != 1.0:
+        if spec.reset == "hard":
             raise ValueError(
                 f"it resets its membrane ({spec.reset_rule}) by more than a subtraction; only a membrane without a "
                 "reset, or with reset by subtraction, can be an output of the neuron"
+            )
+        if spec.slope is not None or (spec.reset != "none" and (spec.charge_order != "linear" or spec.gain != 1.0)):
+            raise ValueError(
+                f"its charge is {spec.charge_rule}; a membrane that spikes lower can be an output of the neuron only "
+                "if its charge is decay v + x + bias"
             )
         self.membrane = _Membrane(spec.integrator())
 

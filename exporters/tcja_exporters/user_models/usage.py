@@ -70,7 +70,8 @@ def with_membranes(replaced: Driven, inputs: Floats, found: Mapping[str, Recogni
         if not _reads(trial, inputs, [name], "membranes"):
             continue
         neuron = _steps_with_state(replaced, found)[name]
-        if neuron.spec.reset == "none" and not _reads(trial, inputs, [name], "spikes"):
+        only_charged = neuron.spec.reset == "none" and neuron.spec.slope is None
+        if only_charged and not _reads(trial, inputs, [name], "spikes"):
             neuron.spec = neuron.spec.integrator()
             module = replaced.net.get_submodule(name)
             last = module.states if isinstance(module, SynapticNeuron) else 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -15,13 +16,15 @@ from torch import Tensor, nn
 from tcja_deploy.cli import app
 from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import ExportRequest
-from tcja_exporters import custom_op, time_forms
+from tcja_exporters import custom_op, libraries, time_forms
+from tcja_exporters.modules.neurons import all_neurons
 from tcja_exporters.user_models.conversion import convert
 from tcja_runtime.bundle.bundle import GOLDEN, MODEL, PLAIN_MODEL, Bundle, write_manifest
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import golden
 from tcja_runtime.evidence.stimulus import EXACT, RANDOM
+from tcja_runtime.neuron import NeuronSpec
 
 from ...exporters.peers.own import awake
 
@@ -209,6 +212,35 @@ def test_what_the_spikes_set_to_zero_is_no_output():
     said = r"computes with the membrane of the neuron 'out', and it resets its membrane \(to 0\) by more than a sub"
     with pytest.raises(BadInput, match=said):
         convert(awake(network), InputContract.of(SHAPE), inputs, layout="TN")
+
+
+class Own(nn.Module):
+    """A leaky neuron of one's own, which returns its membrane, too; its spikes may subtract the threshold."""
+
+    def __init__(self, reset: str) -> None:
+        super().__init__()
+        self.spec = NeuronSpec.leaky(decay_input=True, rate=0.25, strict=True, reset=reset)
+
+    def forward(self, x: Tensor, v: Tensor | None):
+        v = torch.zeros_like(x) if v is None else v
+        h = v + (x - v) * 0.25
+        spikes = (h > 1).to(x)
+        return spikes, h - spikes if self.spec.reset == "soft" else h
+
+
+@pytest.mark.parametrize("reset", ["soft", "none"])
+def test_a_membrane_that_leaks_and_is_lowered_is_no_output(reset, monkeypatch):
+    """The reason is its charge, not its reset, which subtracts. Without a reset, the membrane is an integrator."""
+    import snntorch
+
+    monkeypatch.setattr(libraries, "_registered", {})
+    libraries.register(Own, lambda own: own.spec)
+    network = Readout(snntorch.Leaky(beta=0.5), Own(reset), lambda spikes, states: states[0] + spikes)
+    inputs = np.random.default_rng(0).poisson(1.0, (2, *SHAPE)).astype(np.float32)
+    said = r"of the neuron 'out', and its charge is h = v \+ \(x - v\) \* 0.25; a membrane that spikes lower can"
+    with pytest.raises(BadInput, match=said) if reset == "soft" else contextlib.nullcontext():
+        found = convert(awake(network), InputContract.of(SHAPE), inputs, layout="TN")
+        assert set(all_neurons(found.model)) == {"hidden", "out", "out.membrane"}
 
 
 class Both(Readout):
