@@ -37,6 +37,7 @@ def test_bundles_are_measured_and_run(bundle, data, name):
         assert bundle.stem in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dvs128"])
 def test_events_are_classified(bundle, tmp_path):
     (tmp_path / "a.bin").write_bytes(atis(drawn(500)))

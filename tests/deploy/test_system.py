@@ -67,6 +67,7 @@ def test_a_path_that_is_not_utf_8_is_a_path(run, odd, arguments):
         assert Path(said.get("bundle", said.get("path"))).exists()
 
 
+@pytest.mark.slow
 def test_an_export_from_and_to_such_a_path(run, odd):
     checkpoint = (odd / "c.pth").rename(odd / f"{ODD}.pth")
     files = {"--data": "d.npz", "--out": "e.bundle", "--report": "r.html"}

@@ -164,7 +164,8 @@ def departures(model: bytes, signature: NetworkSignature, *, counts: bool = Fals
             (result,) = protobuf.texts(node, protobuf.NODE_OUTPUT)
             said = spec_of(protobuf.attributes(node))
             if result not in neurons:
-                found.append(f"has neurons {result.rpartition('/')[0]} that the manifest does not list")
+                name = result.removesuffix("/spikes").removesuffix("/membranes")
+                found.append(f"has neurons {name} that the manifest does not list")
             elif unlike := _unlike(said, neurons[result].neuron):
                 found.append(f"has neurons {neurons[result].name} whose {unlike}")
     return found

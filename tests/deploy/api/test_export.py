@@ -135,6 +135,7 @@ def test_a_module_is_exported(exported, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_the_command_gives_the_same_and_prints_it(exported, run, folder, tmp_path, monkeypatch):
     """From the checkpoint and a file, in Python and by the command, with the models and figures of the module."""
     monkeypatch.chdir(tmp_path)

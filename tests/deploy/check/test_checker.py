@@ -33,8 +33,6 @@ QUICK = (
     "random numbers",
     "two neurons that are not supported",
     "two neurons with other equations",
-    "Synaptic of snnTorch",
-    "LIF of norse",
     "the wrong layout",
     "no known neuron",
     "an unknown checkpoint",
@@ -42,6 +40,8 @@ QUICK = (
     "too few class names",
 )
 SLOW = (
+    "Synaptic of snnTorch",
+    "LIF of norse",
     "an operation without a rule",
     "snnTorch, hidden states",
     "norse, loop",

@@ -66,7 +66,8 @@ def test_export_with_an_engine(run, tmp_path):
     assert info.batch == (1, 2, 4)
 
 
-@pytest.mark.parametrize("precision", [pytest.param("fp16", marks=pytest.mark.slow), "int8"])
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_export_in_lower_precision(run, tmp_path, name, data, precision):
     checkpoint = networks.SMALL[name].checkpoint(tmp_path / "model.pth")
     options = ("--data", data[name], "--target", "onnx", "--precision", precision, "--keep", "nothing")
@@ -204,6 +205,7 @@ class Net(nn.Module):
 )
 
 
+@pytest.mark.slow
 def test_a_module_that_fires_unjudged_is_named_everywhere(run, tmp_path, monkeypatch):
     """By export, and by verify from the manifest alone, in text, JSON and the report."""
     (tmp_path / "strange_net.py").write_text(STRANGE)
@@ -229,6 +231,7 @@ def test_a_module_that_fires_unjudged_is_named_everywhere(run, tmp_path, monkeyp
     assert "1 of 2 firing layers is not judged: strange (Strange)." in (out_path / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_int8_without_data_must_be_asked_for_by_name(run, tmp_path, data):
     checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "model.pth")
     out_path = tmp_path / "a.bundle"

@@ -99,6 +99,7 @@ def asked(target):
 LATE = f"builder did not end within {LIMIT} seconds"
 
 
+@pytest.mark.slow
 def test_the_fallback(tmp_path, limits, monkeypatch):
     """Engines are also built to decide on spike counts: they have the same limit, and cannot end the export."""
     monkeypatch.setattr(spike_counts, "SHARE", 1000.0)

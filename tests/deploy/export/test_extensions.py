@@ -28,6 +28,7 @@ def checkpoint(install, tmp_path):
     return tmp_path / "blink.pth"
 
 
+@pytest.mark.slow
 def test_a_network_and_a_recording(checkpoint, tmp_path):
     events = np.zeros(400, [("t", "<u4"), ("x", "u1"), ("y", "u1"), ("p", "u1"), ("unused", "u1")])
     random = np.random.default_rng(0)

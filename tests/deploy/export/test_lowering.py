@@ -103,6 +103,7 @@ def request(folder: Path, network: nn.Module, **more: object) -> ExportRequest:
     )
 
 
+@pytest.mark.slow
 def test_advice_that_a_network_does_not_allow_is_left_out(tmp_path):
     manifest, report = pipeline.export(request(tmp_path, Mapped()))
     assert report.met
@@ -178,6 +179,7 @@ def broken(monkeypatch):
         monkeypatch.setattr(holder, name, failing)
 
 
+@pytest.mark.slow
 def test_no_step_that_only_informs_fails_an_export(broken, tmp_path, monkeypatch):
     monkeypatch.setattr(certify, "profile", failing)
     _, report = pipeline.export(request(tmp_path, Plain(), anytime=2))

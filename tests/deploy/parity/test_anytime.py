@@ -114,7 +114,7 @@ def recordings(tmp_path_factory):
     return path, frames, labels
 
 
-QUICK = ("spikes", "per step")
+QUICK = ("spikes",)
 
 
 @pytest.fixture(
@@ -173,6 +173,7 @@ def test_curves_are_those_counted_in_pytorch(kind, recordings, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_network_whose_steps_are_not_found(recordings, tmp_path, capsys):
     from tcja_deploy.cli import app
 

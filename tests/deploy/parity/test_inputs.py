@@ -70,6 +70,7 @@ def test_every_quick_change_is_one_of_the_list():
     assert {name for quick in QUICK.values() for name in quick} <= names
 
 
+@pytest.mark.slow
 def test_the_report_says_how_large_counts_and_batches_were(small):
     report = verify(small("dvs128")).report
     signature = Bundle.open(small("dvs128")).manifest.signature

@@ -31,7 +31,7 @@ def test_no_false_alarm_in_drawn_networks(name, tmp_path):
     assert undecided > flips  # some neurons were undecided, and few of them flipped
 
 
-QUICK = ("batch norm of snnTorch", "the last step only")
+QUICK = ("batch norm of snnTorch",)
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")

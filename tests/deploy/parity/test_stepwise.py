@@ -320,6 +320,7 @@ def test_parts_of_another_network_are_refused(run, one):
     assert f"{HEAD} cannot be read as an ONNX model" in err
 
 
+@pytest.mark.slow
 @pytest.mark.tensorrt
 @pytest.mark.rtx
 def test_an_engine_is_added_beside_them(run, one):

@@ -162,7 +162,8 @@ def test_calls_say_it_once_they_have_seen_enough(watched, caplog, request, runs,
     assert all("in the 32 windows that it was proven on" in each for each in said)
 
 
-@pytest.mark.parametrize(("windows", "known"), [(12, False), pytest.param(16, True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("windows", "known"), [(12, False), (16, True)])
 def test_a_proof_of_few_windows_tells_nothing_of_drift(run, tmp_path, windows, known):
     small = networks.SMALL["fashion_mnist"]
     for name, n in (("data", windows), ("silent", 3)):

@@ -132,6 +132,7 @@ def test_verify_takes_them(run, bundle, folder):
     assert err.count(swapped(folder)) == 1
 
 
+@pytest.mark.slow
 def test_export_takes_them(run, folder, tmp_path):
     checkpoint = networks.SMALL["dvs128"].checkpoint(tmp_path / "dvs128.pth")
     code, _, err = run(

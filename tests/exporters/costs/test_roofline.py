@@ -172,6 +172,7 @@ def test_quantised_products_move_bytes():
     assert [quantiser.live, product.live] == [4 * 10 + 10, 10 + 4 * 12]
 
 
+@pytest.mark.slow
 def test_the_roofline():
     costs = Costs.of(published())
     device = Device.named("orin-nano")

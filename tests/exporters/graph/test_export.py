@@ -82,6 +82,7 @@ def test_a_neuron_that_is_used_twice_is_refused():
         export_onnx(Twice(), InputContract.images(2, 3, 3), "spikes", {"producer": ""})
 
 
+@pytest.mark.slow
 def test_a_forward_pass_before_the_export_changes_nothing():
     small = networks.SMALL["fashion_mnist"]
     network, contract_ = small.module(), contract(small.name)

@@ -2,6 +2,7 @@ import os
 
 import numpy as np
 import onnx
+import pytest
 from torch import nn
 
 from tcja_exporters.graph.export import export_onnx
@@ -23,6 +24,7 @@ def test_weights_are_stored_once(name, exports):
             np.testing.assert_array_equal(loaded[tensor.name], onnx.numpy_helper.to_array(tensor))
 
 
+@pytest.mark.slow
 def test_weights_that_are_computed_are_not_drawn():
     """Of a parametrised weight, the model has a constant, but the module has no tensor to replace."""
     network = nn.Sequential(

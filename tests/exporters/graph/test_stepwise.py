@@ -124,7 +124,7 @@ def test_every_reset(spec, exported, tmp_path):
 @pytest.mark.parametrize(
     ("pool", "precision"),
     [
-        pytest.param(nn.AvgPool2d(2), "int8", id="int8, average"),
+        pytest.param(nn.AvgPool2d(2), "int8", id="int8, average", marks=pytest.mark.slow),
         pytest.param(nn.MaxPool2d(2), "fp16", id="fp16, maximum", marks=pytest.mark.slow),
         pytest.param(nn.AvgPool2d(2), "fp16", id="fp16, average", marks=pytest.mark.slow),
         pytest.param(nn.MaxPool2d(2), "int8", id="int8, maximum", marks=pytest.mark.slow),
@@ -157,6 +157,7 @@ def evaluated(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> dict[str,
     return dict(zip(names, ReferenceEvaluator(model).run(names, feeds), strict=True))
 
 
+@pytest.mark.slow
 def test_a_maximum_pooling_is_done_ahead_of_the_gate_and_another_one_is_not(tmp_path):
     pooled = split(networks.streamable(LIF), FRAMES, tmp_path).split.streaming
     assert [feature.shape for feature in pooled.features] == [(8, 4, 4), (8,)]
@@ -178,6 +179,7 @@ def test_without_attention_the_readout_is_what_is_left(tmp_path):
     np.testing.assert_array_equal(pushed(both.streams(2), windows), both.whole(windows)[0])
 
 
+@pytest.mark.slow
 def test_shapes_that_the_exporter_has_not_noted(tmp_path):
     """Of a matrix product whose steps and windows are two axes, as networks of one's own have."""
     body = nn.Sequential(PerStep(nn.Conv2d(2, 4, 3)), SpikingNeuron(LIF), nn.Flatten(2), nn.Linear(144, 3))
@@ -187,6 +189,7 @@ def test_shapes_that_the_exporter_has_not_noted(tmp_path):
     np.testing.assert_array_equal(pushed(both.streams(2), windows), both.whole(windows)[0])
 
 
+@pytest.mark.slow
 def test_answers_of_each_step(tmp_path):
     """A network that returns what it answers at each step mixes none."""
     body = nn.Sequential(PerStep(nn.Conv2d(2, 4, 3)), SpikingNeuron(LIF), nn.Flatten(2), PerStep(nn.Linear(144, 3)))

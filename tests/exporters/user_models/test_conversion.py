@@ -387,6 +387,7 @@ def test_a_spiking_layer_that_leads_nowhere_is_named(tmp_path):
         pipeline.export(ExportRequest(model=network, shape=own.SHAPE, layout="TN", out=tmp_path / "b", target="onnx"))
 
 
+@pytest.mark.slow
 def test_neurons_that_are_never_called_do_no_harm(tmp_path):
     network = own.awake(own.Window(*own.activation_based("m")))
     network.spare = own.activation_based("m")[0]
@@ -411,7 +412,7 @@ class Layered(own.Window):
 @pytest.mark.parametrize(
     ("layer", "fold"),
     [
-        (nn.GroupNorm(2, 6), 1),
+        pytest.param(nn.GroupNorm(2, 6), 1, marks=pytest.mark.slow),
         (nn.Upsample(scale_factor=2, mode="bilinear"), 2),
         pytest.param(nn.GroupNorm(1, 6, affine=False), 1, marks=pytest.mark.slow),
         pytest.param(nn.Upsample(scale_factor=2), 2, marks=pytest.mark.slow),
