@@ -67,7 +67,7 @@ class NeuronSpec(Constants, Rules):
         threshold: the firing threshold, in units of the membrane.
         strict: whether the neuron fires at ``h > threshold``; if False, at ``h >= threshold``.
         reset: the effect of a spike: "hard" sets the membrane to v_reset, "soft" subtracts the threshold, "late"
-            subtracts it at the next charge, "none" leaves the membrane.
+            subtracts it at the next charge, which must be linear, "none" leaves the membrane.
         v_reset: the membrane after a hard reset; 0 for the other resets.
         rate: the share of the membrane that leaks in each time step, if the charge is not linear; else 0.
         tau: the time constant in time steps, 1 / rate, if the training code divides by it; else None.
@@ -139,11 +139,12 @@ class NeuronSpec(Constants, Rules):
             raise ValueError(f"neuron returns must be 'spikes' or 'membranes', got {self.returns!r}")
         if self.integrates and (self.threshold != 0.0 or self.strict or self.reset != "none" or self.slope is not None):
             raise ValueError("a neuron that returns its membranes has a charge alone; use `integrator`")
+        if self.reset == "late" and self.charge_order != "linear":
+            raise ValueError(f"a late reset needs a linear charge, got {self.charge_order!r}; use a soft reset")
         if self.reset == "late" and not self.all_of("threshold", lambda threshold: threshold > 0.0):
             raise ValueError(f"a late reset needs a positive threshold, got {self.threshold}")
         if self.reset == "late" and np.any(array_of(self.v_initial) >= array_of(self.threshold)):
             raise ValueError(f"a late reset needs a v_initial below the threshold, got {self.v_initial}")
-
         if self.slope is not None and (not isinstance(self.slope, float) or not self.slope or self.reset == "late"):
             raise ValueError(f"a slope is one number that is not 0, without a late reset, got {self.slope}")
         if self.rescales and (self.slope is None or self.reset not in ("hard", "soft")):

@@ -14,7 +14,7 @@ from tcja_deploy.export.models import Prepared
 from tcja_deploy.export.network import Known
 from tcja_exporters.checkpoint.trained_network import TrainedNetwork
 from tcja_exporters.modules import attention
-from tcja_exporters.modules.neurons import spiking_neurons
+from tcja_exporters.modules.neurons import all_neurons
 from tcja_exporters.user_models.conversion import neurons
 from tcja_exporters.user_models.wrappers import unwrap_parts
 
@@ -124,7 +124,7 @@ class _Rows:
         """
         found, refused = neurons(tree)
         specs = {name: neuron.spec for name, neuron in found.items()}
-        specs |= {name: neuron.spec for name, neuron in spiking_neurons(tree).items()}
+        specs |= {name: neuron.spec for name, neuron in all_neurons(tree).items()}
         return cls(
             refused={**{name: str(error) for name, error in refused.items()}, **reasons},
             neurons={name: spec.rules for name, spec in specs.items()},

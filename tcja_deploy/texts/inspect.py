@@ -187,8 +187,10 @@ def _network(facts: Facts, options: TextOptions) -> Iterator[str | RenderableTyp
 
 def _neurons(facts: Facts) -> Rows:
     """Return a table of the spiking layers and integrators."""
-    rows = [tuple(each.values()) for each in (*facts["layers"], *facts.get("integrators", []))]
-    return _table("Spiking layers", ["layer", "neurons", "charge", "fires", "reset"], rows)
+    integrators = facts.get("integrators", [])
+    rows = [tuple(each.values()) for each in (*facts["layers"], *integrators)]
+    title = "Spiking layers and integrators" if integrators else "Spiking layers"
+    return _table(title, ["layer", "neurons", "charge", "fires", "reset"], rows)
 
 
 def _first(

@@ -86,6 +86,10 @@ def test_json_round_trip(spec):
         (lambda: NeuronSpec.linear(decay=0.5, strict=True, reset="gone"), "'soft', 'late' or 'none', got 'gone'"),
         (lambda: NeuronSpec.linear(decay=0.5, strict=True, reset="late", threshold=-1.0), "late reset needs a"),
         (
+            lambda: NeuronSpec.leaky(decay_input=True, tau=2.0, reset="late"),
+            "a late reset needs a linear charge, got 'decayed'; use a soft reset",
+        ),
+        (
             lambda: NeuronSpec.leaky(decay_input=True, tau=2.0, rate=0.5),
             "needs either tau or rate, got tau = 2.0 and",
         ),

@@ -8,7 +8,7 @@ A step has the neuron's charge in the trained order, one comparison, and a selec
     fire     f = h > a                                     a bool
     reset    hard      v = v_reset where f, else h
              soft      v = h - threshold where f, else h
-             late      h = h - threshold where f of the step before, else h; v = h   (linear charges only)
+             late      h = h - threshold where f of the step before, else h; v = h
              none      v = h
 
 A neuron with a slope has h = max(slope * h, 0) after the charge. If it rescales, h and the threshold are divided by the
@@ -201,7 +201,7 @@ class _Fused:
         h = self._charge(at, before.v, x)
         if self.spec.integrates:
             return _State(h, h)
-        if self.spec.reset == "late" and self.spec.charge_order == "linear" and before.fires:
+        if self.spec.reset == "late" and before.fires:
             h = self._without_threshold(at, before.fires, h, "h_reset")
         if self.spec.slope is not None:
             h = at.op("Relu", [at.op("Mul", [h, self._constant(at, "slope")], "scaled")], "rectified")

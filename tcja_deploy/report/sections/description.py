@@ -21,8 +21,7 @@ def network(manifest: Manifest, report: Report) -> Html:
         "The network in figures",
         "The neurons below must be those of the training: a checkpoint does not store their constants.",
         _signature(manifest, report),
-        tag("h3", "Spiking layers"),
-        _layers(manifest),
+        *_layers(manifest),
         tag("h3", "Graph passes"),
         table("Graph passes", ["pass", "changes", "keeps every bit", "note"], passes, numbers=[1]),
         tag("h3", "Engines"),
@@ -52,7 +51,7 @@ def _signature(manifest: Manifest, report: Report) -> Html:
     )
 
 
-def _layers(manifest: Manifest) -> Html:
+def _layers(manifest: Manifest) -> list[Html]:
     rows = [
         (
             layer.name,
@@ -63,7 +62,8 @@ def _layers(manifest: Manifest) -> Html:
         )
         for layer in (*manifest.layers, *manifest.integrators)
     ]
-    return table("Spiking layers", ["layer", "neurons", "charge", "fires", "reset"], rows)
+    title = "Spiking layers and integrators" if manifest.integrators else "Spiking layers"
+    return [tag("h3", title), table(title, ["layer", "neurons", "charge", "fires", "reset"], rows)]
 
 
 def origin(manifest: Manifest) -> Html:

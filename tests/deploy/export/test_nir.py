@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from tcja_deploy.check import checker
+from tcja_deploy.check.result import Becomes
 from tcja_deploy.cli import app
 from tcja_deploy.export.request import ExportRequest, check_options
 from tcja_runtime.bundle.bundle import Bundle
@@ -63,6 +64,12 @@ def test_a_graph_is_exported_and_verified(graph, tmp_path, monkeypatch, capsys):
     np.savez("test.npz", features=np.random.default_rng(0).poisson(1.0, (4, 5, 6)).astype(np.float32))
     command = "export net.nir --data test.npz --set dialect=norse --target onnx --anytime 0"
     assert app.run(command.split()) == 0, capsys.readouterr().err
+    found = checker.check(
+        ExportRequest(checkpoint=graph, out=tmp_path / "b", shape=(5, 6), settings={"dialect": "norse"}, target="onnx")
+    )
+    named = {module.name: module.becomes for module in found.modules if module.remark}
+    assert named["5"] is Becomes.INTEGRATES
+    assert named["1"] is Becomes.JUDGED
     bundle = Bundle.open(tmp_path / "net.bundle")
     manifest = bundle.manifest
     assert (manifest.network, manifest.dialect, manifest.time_steps) == ("net", "norse", 5)

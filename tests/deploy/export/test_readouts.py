@@ -93,7 +93,7 @@ def spikes_and_membranes() -> nn.Module:
 def infinite_threshold() -> nn.Module:
     from spikingjelly.activation_based import neuron
 
-    node = neuron.LIFNode(tau=3.0, v_threshold=float("inf"), step_mode="m")
+    node = neuron.LIFNode(tau=3.0, v_threshold=float("inf"), v_reset=-0.25, step_mode="m")
     return Windows(neuron.IFNode(step_mode="m"), node, lambda _, out: out.v)
 
 

@@ -73,7 +73,8 @@ def mutations(spec: NeuronSpec) -> Iterator[tuple[str, NeuronSpec]]:
     if spec.rescales:
         yield "rescales", dataclasses.replace(spec, rescales=False)
     for reset in () if spec.instant else ("hard", "soft", "late", "none"):
-        possible = (reset == "hard" or not spec.v_reset) and not (reset == "late" and spec.slope is not None)
+        linear = spec.charge_order == "linear" and spec.slope is None
+        possible = (reset == "hard" or not spec.v_reset) and (reset != "late" or linear)
         if reset != spec.reset and possible and not (spec.rescales and reset == "none"):
             yield reset, dataclasses.replace(spec, reset=reset)
 
