@@ -92,23 +92,56 @@ class Bounds:
         self.estimated: set[str] = set()
         self._bounds: Any = WeakTensorKeyDictionary()
         self._grids: Any = WeakTensorKeyDictionary()
+        self._writes = 0
+        self._stored: Any = WeakTensorKeyDictionary()
+        self._written: Any = WeakTensorKeyDictionary()
 
     def __contains__(self, tensor: Tensor) -> bool:
         """Whether the tensor has a stored bound, because it was computed or marked. Weights have no stored bound."""
+        self._follow(tensor)
         return tensor in self._bounds
 
     def __setitem__(self, tensor: Tensor, bound: Bound) -> None:
         self._bounds[tensor] = bound
+        self._stored[tensor] = self._writes
 
     def forget(self, tensor: Tensor) -> None:
         """Remove the bound of a tensor that was set to a number: it has no error and is as a weight."""
+        self._writes += 1
+        self._drop(tensor)
+        self._written[tensor] = self._writes
+
+    def _drop(self, tensor: Tensor) -> None:
         self._bounds.pop(tensor, None)
         self._grids.pop(tensor, None)
+        self._stored[tensor] = self._writes
 
     def of(self, tensor: Tensor) -> Bound:
         """Return the bound of a tensor; EXACT if the tensor was neither computed nor marked, as a weight."""
+        self._follow(tensor)
         found: Bound = self._bounds.get(tensor, EXACT)
         return found
+
+    def write(self, base: Tensor, bound: Bound) -> None:
+        """Store the bound of a tensor that was changed in place. From now on, it is also that of all views of it."""
+        self._writes += 1
+        self[base] = bound
+        self._written[base] = self._writes
+
+    def _follow(self, tensor: Tensor) -> None:
+        """Store the bound of a view anew if the tensor that it is a view of was changed in place since."""
+        base = tensor._base
+        written = None if base is None else self._written.get(base)
+        if base is None or written is None or self._stored.get(tensor, -1) >= written:
+            return
+        if base not in self._bounds:
+            self._drop(tensor)
+            return
+        error, grid = self._bounds[base]
+        if error is not None:
+            whole = torch.empty_strided(base.shape, base.stride(), dtype=torch.float32).copy_(error)
+            error = whole.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset() - base.storage_offset())
+        self[tensor] = Bound(error, grid)
 
     def error(self, tensor: Tensor) -> Tensor:
         """Return the error bound of a tensor, float32 in its shape. Multiply it by OWN_ROUNDING before use."""

@@ -167,21 +167,27 @@ def _copied(bounds: Bounds, operation: Operation) -> Bound:
     return Bound(None if error is None else error.expand(shape), bounds.grid(source))
 
 
-def _write_through(bounds: Bounds, view: Tensor) -> None:
-    """Store the bound of a view that an operation changed in place in the tensor that it is a view of, too."""
-    base = view._base
-    if base is None or not base.is_floating_point():
+def _write_through(bounds: Bounds, written: Tensor) -> None:
+    """Store the bound of a tensor that an operation changed in place; in what it is a view of, too, if it is one."""
+    base = written if written._base is None else written._base
+    if not base.is_floating_point():
         return
-    error, grid = bounds.of(view)
+    if not (written in bounds or base in bounds):  # set to numbers, as a weight
+        bounds.forget(base)
+        return
+    error, grid = bounds.of(written)
+    if written is base:
+        bounds.write(base, Bound(error, grid))
+        return
     whole = bounds.of(base).error
     if error is None and whole is None:
-        bounds[base] = Bound(None, finest_grid((grid, bounds.grid(base))))
+        bounds.write(base, Bound(None, finest_grid((grid, bounds.grid(base)))))
         return
     changed = torch.empty_strided(base.shape, base.stride(), dtype=torch.float32)
     changed.copy_(torch.zeros(()) if whole is None else whole)
-    part = changed.as_strided(view.shape, view.stride(), view.storage_offset() - base.storage_offset())
+    part = changed.as_strided(written.shape, written.stride(), written.storage_offset() - base.storage_offset())
     part.copy_(torch.zeros(()) if error is None else error)
-    bounds[base] = Bound(changed, None)
+    bounds.write(base, Bound(changed, None))
 
 
 _FRESH = frozenset(

@@ -301,6 +301,30 @@ def test_a_place_that_rounding_decides_is_no_place():
     assert bounds.estimated == {"gather by a rounded index"}
 
 
+def test_views_have_the_bounds_of_what_was_written_behind_them():
+    """Also views that were made before, and that overlap with the one that was written."""
+    bounds, x = Bounds(FLOAT32), torch.full((2, 3), 0.25, dtype=torch.float64)
+    bounds[x] = Bound(torch.full((2, 3), 0.5), None)
+    with torch.no_grad(), Propagation(bounds):
+        whole = torch.zeros(2, 3, dtype=torch.float64)
+        row = whole[0]
+        whole.add_(x)
+        assert (bounds.error(row) >= 0.5).all()
+        line = torch.zeros(4, dtype=torch.float64)
+        first, second = line[:2], line[1:3]
+        first += x[0, :2]
+        assert (bounds.error(second) >= 0.5).tolist() == [True, False]
+        assert bounds.grid(second) is None
+        copied = x.clone()
+        turned = copied.view(3, 2)
+        copied.zero_()
+        assert not bounds.error(turned).any()
+        table = torch.zeros(2, 2, dtype=torch.float64)
+        assert bounds.grid(table) == 0
+        table[:, 0].fill_(0.3)
+        assert bounds.grid(table) is None
+
+
 def test_in_place_operations_are_followed():
     def network(x: Tensor) -> Tensor:
         y = functional.conv2d(x, torch.full((1, 6, 1, 1), 1 / 3, dtype=x.dtype))
