@@ -86,7 +86,7 @@ class TimeForm(str, enum.Enum):
     """How time is laid out in a graph.
 
     "scan" is a loop over the time steps. "unrolled" has the operations of all time steps, one step after another.
-    "fused" has other operations, which TensorRT makes one kernel of for all time steps.
+    "fused" has other operations, which TensorRT makes one kernel of for all time steps, or for a block of them.
     "stepwise" has the operations of one time step; the state of the neurons is an input and an output.
     """
 

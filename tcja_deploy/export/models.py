@@ -83,14 +83,15 @@ def prepare(request: ExportRequest, target: str | None, folder: Path, known: Kno
     return Prepared(network=exported, windows=windows, time_form=time_form, split=split)
 
 
-def unrolled(made: Prepared, why: str) -> Prepared:
-    """Write the models again, with the time form unrolled in each layer that has the form fused.
+def without_fused_layers(made: Prepared, why: str) -> Prepared:
+    """Write the models again, with another time form in each layer that has the form fused.
 
     Args:
         made: the network and its models.
         why: the reason, for the manifest.
     """
-    time_form, models, signature = without_fused(made.time_form, why), made.network.lowered, made.network.signature
+    models, signature = made.network.lowered, made.network.signature
+    time_form = without_fused(made.time_form, signature.time_steps, why)
     exported = with_time_forms(models.exported, time_form.forms)
     if signature.spike_counts:
         exported = with_spike_counts(exported, signature.layers, signature.time_steps, fuses=True)

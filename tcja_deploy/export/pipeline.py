@@ -12,9 +12,10 @@ from tcja_deploy import consistency
 from tcja_deploy.build import chosen_target, with_engine
 from tcja_deploy.console import Progress, silent
 from tcja_deploy.export.certify import Certificate, ExportedNetwork, certify
-from tcja_deploy.export.models import Prepared, prepare, unrolled
+from tcja_deploy.export.models import Prepared, prepare, without_fused_layers
 from tcja_deploy.export.network import Known
 from tcja_deploy.export.request import ExportRequest, check_options
+from tcja_deploy.export.time_form import instead_of_fused
 from tcja_deploy.packages import producer, tools
 from tcja_deploy.parity import verdict
 from tcja_deploy.parity.stepwise import stepwise_parity
@@ -86,11 +87,12 @@ def _export(
     except BuildTimeout as error:
         if request.time_form not in (None, AUTO) or TimeForm.FUSED.value not in made.time_form.forms.values():
             raise
+        other = instead_of_fused(made.network.signature.time_steps)
         why = f"{str(error).partition(';')[0]} in the form {TimeForm.FUSED.value}"
-        progress.note(f"{why}; the form {TimeForm.UNROLLED.value} is taken, and the proof is repeated")
+        progress.note(f"{why}; the form {other} is taken, and the proof is repeated")
     progress.left_out = left_out
     try:
-        return _proven(request, unrolled(made, why), target, folder, progress)
+        return _proven(request, without_fused_layers(made, why), target, folder, progress)
     except BuildTimeout as error:
         raise BuildTimeout(f"{error}, or build no engine here with `target` {Target.ONNX.value}") from error
 

@@ -27,7 +27,7 @@ from tcja_deploy.export.trials import Trials
 from tcja_exporters.graph.export import with_time_forms
 from tcja_exporters.graph.exported import Exported, save
 from tcja_exporters.precision import Lowered
-from tcja_exporters.time_forms.fused import WORD_STEPS
+from tcja_exporters.time_forms.blocks import LONGEST, block_steps
 from tcja_runtime.backends import select
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.session import Session
@@ -48,13 +48,6 @@ WARM_RUNS, RUNS = 2, 5
 
 CANDIDATES = (TimeForm.SCAN.value, TimeForm.UNROLLED.value)
 """The time forms that "auto" chooses from for ONNX Runtime; for engines it chooses from all of `TIME_FORMS`."""
-
-LONGEST_FUSED = 2 * WORD_STEPS
-"""The largest number of time steps for which layers have the form fused by default.
-
-Engines in this form grow with the time steps, and so does the time of their build: of a layer of 4,096 neurons for 24,
-48, 72 and 150 steps, TensorRT-RTX 1.7.1 makes 0.6, 1.1, 1.5 and 3.5 MB; with a loop (scan), 1.2, 1.2, 1.2 and 1.8 MB.
-"""
 
 Opener = Callable[[Path, Sequence[str], Mapping[str, Dimensions]], Session]
 
@@ -86,7 +79,10 @@ def choose(
     if wish != AUTO:
         form, rule = _rule(trials, signature.time_steps)
         form, why = (wish, "as requested") if wish else (form, rule)
-        return _time_forms({layer.name: {"form": form} for layer in layers}, why)
+        loops = not wish and signature.time_steps > LONGEST
+        forms = dict.fromkeys((layer.name for layer in layers), form)
+        forms |= {layer.name: TimeForm.SCAN.value for layer in signature.integrators if loops}  # blocks hold spikes
+        return _time_forms({name: {"form": form} for name, form in forms.items()}, why)
     with scratch() as folder:
         candidates = _Candidates(
             {
@@ -141,12 +137,12 @@ def _rule(trials: Trials | None, time_steps: int) -> tuple[str, str]:
     if trials is None:
         return TimeForm.SCAN.value, "ONNX Runtime copies least memory in this form"
     title = select.title(trials.target)
-    if time_steps > LONGEST_FUSED:
-        return (
-            TimeForm.SCAN.value,
-            f"an engine of {title} does not grow with the {time_steps:,} time steps in this form",
-        )
-    return TimeForm.FUSED.value, f"{title} makes one kernel of all time steps of a layer in this form"
+    if time_steps <= LONGEST:
+        return TimeForm.FUSED.value, f"{title} makes one kernel of all time steps of a layer in this form"
+    if block := block_steps(time_steps):
+        why = f"{title} makes one kernel of {block} of the {time_steps:,} time steps of a layer in this form"
+        return TimeForm.FUSED.value, why
+    return TimeForm.SCAN.value, f"an engine of {title} does not grow with the {time_steps:,} time steps in this form"
 
 
 def _opener(trials: Trials | None) -> Opener:
@@ -157,14 +153,20 @@ def _opener(trials: Trials | None) -> Opener:
     )
 
 
-def without_fused(chosen: TimeForms, why: str) -> TimeForms:
-    """Return time forms with unrolled in place of fused.
+def instead_of_fused(time_steps: int) -> str:
+    """Return the time form that is taken if no engine can be built in time in the form fused."""
+    return TimeForm.SCAN.value if time_steps > LONGEST else TimeForm.UNROLLED.value
+
+
+def without_fused(chosen: TimeForms, time_steps: int, why: str) -> TimeForms:
+    """Return time forms with another one in place of fused.
 
     Args:
         chosen: the time forms.
+        time_steps: the number of time steps of a window.
         why: the reason, for the manifest.
     """
-    fused, other = TimeForm.FUSED.value, TimeForm.UNROLLED.value
+    fused, other = TimeForm.FUSED.value, instead_of_fused(time_steps)
     layers = {
         name: {**layer, "form": other if layer["form"] == fused else layer["form"]}
         for name, layer in chosen.layers.items()
@@ -215,8 +217,10 @@ def _least(candidates: _Candidates, trials: Trials, layers: Sequence[Layer]) -> 
     """Build an engine for one window in each time form. Returns, for all layers, the form that moves least data.
 
     A form is left out if its builder does not end in time, or if the kernels of its engine cannot be read. If those of
-    no engine can be read, the form of the smallest engine is returned.
+    no engine can be read, the form of the smallest engine is returned. In long windows, unrolled is left out.
     """
+    if trials.time_steps > LONGEST:
+        candidates.leave_out(TimeForm.UNROLLED.value, f"its engine grows with the {trials.time_steps:,} time steps")
     found: dict[str, EngineInfo] = {}
     for form, file in [*candidates.files.items()]:
         try:

@@ -2,7 +2,8 @@
 
     scan        one Scan over the time steps; the number of nodes does not depend on T
     unrolled    the operations of each time step, one step after the other; any backend can fuse them
-    fused       the same, of other operations, which TensorRT computes in one kernel that reads the current once
+    fused       the same, of other operations, which TensorRT computes in one kernel that reads the current once; in
+                long windows of spiking neurons a Scan over blocks of time steps (`tcja_exporters.time_forms.blocks`)
     stepwise    one time step; the membranes are an input and an output (`tcja_exporters.graph.stepwise`)
 
 A neuron without a loop (its decay is 0) has the same few operations for all time steps in the first three forms
@@ -22,6 +23,7 @@ from collections.abc import Mapping
 import onnx
 
 from tcja_exporters import custom_op
+from tcja_exporters.time_forms.blocks import LONGEST, add_blocks, block_steps
 from tcja_exporters.time_forms.fused import add_fused, half_currents
 from tcja_exporters.time_forms.instant import add_instant
 from tcja_exporters.time_forms.nodes import Nodes, Shapes, sizes
@@ -72,7 +74,11 @@ def lower(model: onnx.ModelProto, forms: Mapping[str, str] | None = None, *, poo
         elif form == "fused":
             current = node.input[0]
             known = sizes(shapes[current]) if current in shapes else ()
-            add_fused(made, node, _time_steps(model, current, shapes), known, halves.get(current))
+            steps = _time_steps(model, current, shapes)
+            if steps > LONGEST and block_steps(steps) and custom_op.fires(node):
+                add_blocks(made, node, steps, halves.get(current))
+            else:
+                add_fused(made, node, steps, known, halves.get(current))
         elif behind:
             inside |= {each.name for each in behind}
             add_pooled_scan(made, node, behind[1], shapes)

@@ -44,9 +44,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto
 
 from tcja_exporters import custom_op
@@ -75,10 +77,10 @@ def add_fused(at: Nodes, node: onnx.NodeProto, steps: int, shape: Sequence[int],
         half: the name of the current in half, if its cast to float32 moves behind the Split; None if the neuron reads
             the current in float32.
     """
-    neuron = _Fused(custom_op.spec_of(node))
+    neuron = Fused(custom_op.spec_of(node))
     names = [f"half_{t}" if half else f"x_{t}" for t in range(steps)]
     currents = at.out_of("Split", [half or node.input[0]], names, axis=0, num_outputs=steps)
-    state, fired = _State(), []
+    state, fired = State(), []
     for t, x_t in enumerate(currents):
         step = at.step(t)
         x = step.op("Cast", [x_t], "x", to=TensorProto.FLOAT) if half else x_t
@@ -92,7 +94,7 @@ def add_fused(at: Nodes, node: onnx.NodeProto, steps: int, shape: Sequence[int],
         at.op("Cast", [at.op("Concat", fired, "fires", axis=0)], "spikes", to=TensorProto.FLOAT)
         return
     blocks = np.array_split(np.array(fired), -(-steps // WORD_STEPS))
-    parts = [_unpacked(at, _word(at, part.tolist(), i), len(part), len(shape), i) for i, part in enumerate(blocks)]
+    parts = [_unpacked(at, word(at, part.tolist(), i), len(part), len(shape), i) for i, part in enumerate(blocks)]
     sizes = [at.constant("steps", [steps], np.int64), at.op("Shape", [currents[0]], "neurons", start=1)]
     shape_of_all = at.op("Concat", sizes, "shape", axis=0)
     at.op("Reshape", [at.op("Concat", parts, "rows", axis=0), shape_of_all], "spikes")
@@ -104,7 +106,7 @@ def _packs(steps: int, shape: Sequence[int]) -> bool:
     return steps > CONCAT_STEPS and not small
 
 
-def _word(at: Nodes, fired: Sequence[str], block: int) -> str:
+def word(at: Nodes, fired: Sequence[str], block: int) -> str:
     """Add the nodes that pack the spikes of a block of steps into words; return the name of the words, float32."""
     word = ""
     for t, fires in enumerate(fired):
@@ -136,8 +138,20 @@ def _unpacked(at: Nodes, word: str, steps: int, rank: int, block: int) -> str:
         words = at.op("Cast", [half], f"{block}/words", to=TensorProto.FLOAT)
     else:
         words = at.barrier(rows, f"{block}/words")
-    shares = at.constant(f"shares_{steps}", 2.0 ** -np.arange(steps).reshape(-1, 1, 1, 1, 1))
-    whole = at.op("Floor", [at.op("Mul", [words, shares], f"{block}/shifted")], f"{block}/whole")
+    return bits(at, words, 2.0 ** -np.arange(steps).reshape(-1, 1, 1, 1, 1), block)
+
+
+def bits(at: Nodes, words: str, shares: NDArray[np.floating[Any]], block: int) -> str:
+    """Add the nodes that unpack the spikes of words, which another kernel wrote; return the name of the spikes.
+
+    Args:
+        at: the nodes to which they are added.
+        words: the name of the words, float32.
+        shares: 2^-t for each step t of a word, in a shape that broadcasts to that of the spikes.
+        block: the number of the block of steps.
+    """
+    shares_of_all = at.constant(f"shares_{shares.size}", shares)
+    whole = at.op("Floor", [at.op("Mul", [words, shares_of_all], f"{block}/shifted")], f"{block}/whole")
     halves = at.op("Floor", [at.op("Mul", [whole, at.constant("one_half", 0.5)], f"{block}/half")], f"{block}/halves")
     return at.op("Sub", [whole, at.op("Mul", [halves, at.constant("two", 2.0)], f"{block}/even")], f"{block}/spikes")
 
@@ -166,7 +180,7 @@ def half_currents(graph: onnx.GraphProto, layers: Collection[str]) -> dict[str, 
 
 
 @dataclasses.dataclass(frozen=True)
-class _State:
+class State:
     """What a step takes from the step before.
 
     Attributes:
@@ -180,7 +194,7 @@ class _State:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Fused:
+class Fused:
     """Makes the nodes for the time steps of one neuron, by the equations of the module's docstring.
 
     Attributes:
@@ -189,7 +203,7 @@ class _Fused:
 
     spec: NeuronSpec
 
-    def step(self, at: Nodes, before: _State, x: str, *, last: bool) -> _State:
+    def step(self, at: Nodes, before: State, x: str, *, last: bool) -> State:
         """Add the nodes of one time step; return what the next step takes.
 
         Args:
@@ -198,20 +212,37 @@ class _Fused:
             x: the name of the current, in float32.
             last: whether no step follows.
         """
+        h, fires = self.charged(at, before, x)
+        if self.spec.integrates:
+            return State(h, h)
+        return State(fires=fires) if last else State(self.reset(at, h, fires), fires)
+
+    def charged(self, at: Nodes, before: State, x: str) -> tuple[str, str]:
+        """Add the nodes of a step before its reset.
+
+        Args:
+            at: the nodes to which they are added.
+            before: what the step before has left.
+            x: the name of the current, in float32.
+
+        Returns:
+            The names of the charged membrane h, and of the bool that tells which neurons fire (of an integrator, "").
+        """
         h = self._charge(at, before.v, x)
         if self.spec.integrates:
-            return _State(h, h)
+            return h, ""
         if self.spec.reset == "late" and before.fires:
             h = self._without_threshold(at, before.fires, h, "h_reset")
         if self.spec.slope is not None:
             h = at.op("Relu", [at.op("Mul", [h, self._constant(at, "slope")], "scaled")], "rectified")
-        fires = self._fire(at, h)
-        if last:
-            return _State(fires=fires)
+        return h, self.fire(at, h)
+
+    def reset(self, at: Nodes, h: str, fires: str) -> str:
+        """Add the nodes of the reset; return the name of the membrane after it. The arguments are as in `charged`."""
         h = at.op("Div", [h, self._constant(at, "slope")], "kept") if self.spec.rescales else h
         if self.spec.reset == "hard":
-            return _State(at.op("Where", [fires, self._constant(at, "v_reset"), h], "v_next"), fires)
-        return _State(self._without_threshold(at, fires, h, "v_next") if self.spec.reset == "soft" else h, fires)
+            return at.op("Where", [fires, self._constant(at, "v_reset"), h], "v_next")
+        return self._without_threshold(at, fires, h, "v_next") if self.spec.reset == "soft" else h
 
     def _charge(self, at: Nodes, v: str | None, x: str) -> str:
         """Add the nodes of the charge; return the name of h. At the first step, `v` is None, and v is v_initial."""
@@ -234,7 +265,8 @@ class _Fused:
             return at.op("Div", [u, self._constant(at, "tau")], "leak")
         return at.op("Mul", [u, self._constant(at, "rate")], "leak")
 
-    def _fire(self, at: Nodes, h: str) -> str:
+    def fire(self, at: Nodes, h: str) -> str:
+        """Add the node that tells which of the charged membranes h fire; return the name of the bool."""
         a, _ = edges(self.spec)
         if ((np.abs(a) > 0) & (np.abs(a) < np.finfo(np.float32).smallest_normal)).any():
             return at.op("Greater" if self.spec.strict else "GreaterOrEqual", [h, self._constant(at, "threshold")], "f")

@@ -9,13 +9,14 @@ from onnx import helper
 from tcja_exporters import custom_op
 from tcja_exporters.time_forms.neuron_step import NeuronStep
 from tcja_exporters.time_forms.nodes import Nodes, Shapes, sizes
+from tcja_runtime.neuron import NeuronSpec
 
 
 def add_scan(at: Nodes, node: onnx.NodeProto) -> None:
     """Add the Scan over the time steps that replaces a TcjaLif node."""
     neuron, body = NeuronStep.of(custom_op.spec_of(node)), Nodes(at.layer, at.prefix)
     takes, makes = _step(neuron, body)
-    start = _constants(at, body, neuron, node.input[0])
+    start = spread_constants(at, body, neuron.spec, node.input[0])
     step = custom_op.body(body.nodes, takes, makes, at.prefix)
     at.nodes += custom_op.scan(node.input[0], node.output[0], start, step, at.prefix)
 
@@ -39,7 +40,7 @@ def add_pooled_scan(at: Nodes, node: onnx.NodeProto, pool: onnx.NodeProto, shape
     pooled.CopyFrom(pool)
     pooled.input[0], pooled.output[0] = planes, at.prefix + "pooled"
     body.nodes.append(pooled)
-    start, made = _constants(at, body, neuron, node.input[0]), at.prefix + "scanned"
+    start, made = spread_constants(at, body, neuron.spec, node.input[0]), at.prefix + "scanned"
     step = custom_op.body(body.nodes, takes, (v_next, pooled.output[0]), at.prefix, rank=4)
     at.nodes += custom_op.scan(node.input[0], made, start, step, at.prefix, flat=True)
     shape = at.constant("maps", [-1, *sizes(shapes[pool.output[0]])[-3:]], np.int64)
@@ -75,21 +76,21 @@ def _step(neuron: NeuronStep, body: Nodes) -> tuple[tuple[str, str], tuple[str, 
     return (v, x), (v_next, s or neuron.fire(body, h))
 
 
-def _constants(at: Nodes, body: Nodes, neuron: NeuronStep, current: str) -> str:
+def spread_constants(at: Nodes, body: Nodes, spec: NeuronSpec, current: str) -> str:
     """Add the constants of a step, with arrays spread over the neurons, which are on one axis in the body of a Scan.
 
     Args:
         at: the nodes around the Scan.
-        body: the nodes of the step, which are changed.
-        neuron: the neuron.
+        body: the nodes of the step, or of a block of steps, which are changed.
+        spec: the neuron.
         current: the name of the current [T, N, ...].
 
     Returns:
         The name of the membranes before the first step.
     """
     at.constants |= body.constants
-    start = at.constant("v_initial", neuron.spec.v_initial)
-    arrays = {at.layer + name for name in neuron.spec.arrays} & at.constants.keys()
+    start = at.constant("v_initial", spec.v_initial)
+    arrays = [name for name, held in at.constants.items() if held.dims and held.data_type == onnx.TensorProto.FLOAT]
     spread = {array: f"{array}_of_all" for array in sorted(arrays)}
     for array, name in spread.items():
         at.nodes += custom_op.spread(array, current, name)

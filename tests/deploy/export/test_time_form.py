@@ -258,16 +258,34 @@ def test_a_form_that_there_is_not(run, tmp_path):
     assert not (tmp_path / "a.bundle").exists()
 
 
-@pytest.mark.parametrize(("time_steps", "form"), [(time_form.LONGEST_FUSED, "fused"), (150, "scan")])
-def test_layers_of_many_time_steps_become_loops_in_engines(time_steps, form):
+@pytest.mark.parametrize(
+    ("time_steps", "form", "why"),
+    [
+        (48, "fused", "makes one kernel of all time steps of a layer"),
+        (150, "fused", "makes one kernel of 30 of the 150 time steps of a layer"),
+        (53, "scan", "does not grow with the 53 time steps"),
+    ],
+)
+def test_layers_of_many_time_steps_become_loops_in_engines(time_steps, form, why):
     """Otherwise the engine grows with the time steps, up to hundreds of times the weights."""
     small = networks.SMALL["fashion_mnist"]
     network, contract, output = small.module(), small.network.contract(small.sizes), small.network.output
     signature = recorder.signature(network, contract, output, time_steps)
+    fires = signature.layers[0]
+    integrator = dataclasses.replace(fires, name="readout", neuron=fires.neuron.integrator())
+    signature = dataclasses.replace(signature, integrators=[integrator])
     asked = Trials(target="tensorrt-rtx", precision="fp32", time_steps=time_steps)
     said = time_form.choose(None, asked, Lowered(None, network, "fp32"), signature, silent())
-    assert said.form == form
-    assert ("does not grow with the 150 time steps in this form" in said.why) == (form == "scan")
+    assert {said.forms[layer.name] for layer in signature.layers} == {form}
+    assert said.forms["readout"] == ("fused" if time_steps == 48 else "scan")
+    assert why in said.why
+
+
+@pytest.mark.parametrize(("time_steps", "form"), [(48, "unrolled"), (150, "scan")])
+def test_a_builder_that_ends_too_late_gets_another_form(time_steps, form):
+    chosen = TimeForms(form="fused", why="", layers={"conv": {"form": "fused"}, "readout": {"form": "scan"}})
+    said = time_form.without_fused(chosen, time_steps, "late")
+    assert (said.forms, said.why) == ({"conv": form, "readout": "scan"}, "late")
 
 
 class TestTensorRtRtx:
@@ -322,30 +340,41 @@ class TestTensorRtRtx:
         assert said.form == "fused"
 
     @pytest.mark.parametrize(
-        ("moved", "form", "why"),
+        ("time_steps", "moved", "form", "why"),
         [
             (
+                4,
                 {"scan": None, "unrolled": 5, "fused": 3},
                 "fused",
                 "the form whose engine moves least in a window (unrolled 5.0 MB, fused 3.0 MB); "
                 "the form scan is left out: the kernels of its engine could not be read (no log)",
             ),
             (
+                4,
                 {"scan": 4, "unrolled": 5, "fused": None},
                 "scan",
                 "the form whose engine moves least in a window (scan 4.0 MB, unrolled 5.0 MB); "
                 "the form fused is left out: the kernels of its engine could not be read (no log)",
             ),
             (
+                4,
                 dict.fromkeys(TIME_FORMS),
                 "unrolled",
                 "the form of the smallest engine (scan 30.0 MB, unrolled 10.0 MB, fused 20.0 MB), as the kernels of no "
                 "engine could be read (of scan: no log, of unrolled: no log, of fused: no log)",
             ),
+            (
+                60,
+                {"scan": None, "unrolled": 5, "fused": None},
+                "fused",
+                "the form of the smallest engine (scan 30.0 MB, fused 20.0 MB), as the kernels of no engine could be "
+                "read (of scan: no log, of fused: no log); the form unrolled is left out: its engine grows with the 60 "
+                "time steps",
+            ),
         ],
-        ids=["the smallest engine is not read", "fused is not read", "none is read"],
+        ids=["the smallest engine is not read", "fused is not read", "none is read", "many steps"],
     )
-    def test_engines_are_compared_by_what_is_read(self, exports, monkeypatch, moved, form, why):
+    def test_engines_are_compared_by_what_is_read(self, exports, monkeypatch, time_steps, moved, form, why):
         """What the engines move is given; all else is as in an export."""
         sizes = {"scan": 30, "unrolled": 10, "fused": 20}
 
@@ -361,7 +390,7 @@ class TestTensorRtRtx:
         small = networks.SMALL["fashion_mnist"]
         network = small.module()
         signature = recorder.signature(network, small.network.contract(small.sizes), small.network.output, 4)
-        asked = Trials(target="tensorrt-rtx", precision="fp32", time_steps=4)
+        asked = Trials(target="tensorrt-rtx", precision="fp32", time_steps=time_steps)
         lowered = Lowered(exports["fashion_mnist"][0], network, "fp32")
         said = time_form.choose("auto", asked, lowered, signature, silent())
         assert said.form == form
