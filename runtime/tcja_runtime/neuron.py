@@ -139,6 +139,7 @@ class NeuronSpec(Constants, Rules):
             raise ValueError(f"neuron returns must be 'spikes' or 'membranes', got {self.returns!r}")
         if self.integrates and (self.threshold != 0.0 or self.strict or self.reset != "none" or self.slope is not None):
             raise ValueError("a neuron that returns its membranes has a charge alone; use `integrator`")
+        self._check_charge()
         if self.reset == "late" and self.charge_order != "linear":
             raise ValueError(f"a late reset needs a linear charge, got {self.charge_order!r}; use a soft reset")
         if self.reset == "late" and not self.all_of("threshold", lambda threshold: threshold > 0.0):
@@ -149,6 +150,28 @@ class NeuronSpec(Constants, Rules):
             raise ValueError(f"a slope is one number that is not 0, without a late reset, got {self.slope}")
         if self.rescales and (self.slope is None or self.reset not in ("hard", "soft")):
             raise ValueError("a neuron that rescales needs a slope, and a hard or a soft reset")
+
+    def _check_charge(self) -> None:
+        """Check that no constant has a value that the charge does not compute with."""
+        if self.charge_order == "linear":
+            if self.tau is not None or self.rate != 0.0 or self.v_rest != self.v_reset:
+                raise ValueError(
+                    f"a linear charge has the tau None, the rate 0 and its v_reset as v_rest, got tau = {self.tau}, "
+                    f"rate = {self.rate}, v_rest = {self.v_rest} and v_reset = {self.v_reset}"
+                )
+            return
+        if self.arrays:  # `largest` has the largest value of each array, which are of different neurons
+            return
+        rate, v_rest, tau = (None if each is None else array_of(each) for each in (self.rate, self.v_rest, self.tau))
+        follow = {"decay": 1.0 - rate, "gain": rate if self.charge_order == "decayed" else 1.0, "bias": rate * v_rest}
+        if tau is not None:
+            follow["rate"] = 1.0 / tau
+        for field, value in follow.items():
+            if not np.allclose(array_of(getattr(self, field)), value, rtol=1e-5, atol=1e-6):
+                raise ValueError(
+                    f"the {field} of a {self.charge_order} charge follows from its leak and must be {value:g}, got "
+                    f"{getattr(self, field):g}; use `leaky`"
+                )
 
     @classmethod
     def linear(
@@ -261,6 +284,7 @@ class NeuronSpec(Constants, Rules):
             strict=False,
             reset="none",
             v_reset=0.0,
+            v_rest=0.0 if self.charge_order == "linear" else self.v_rest,
             slope=None,
             rescales=False,
             returns="membranes",

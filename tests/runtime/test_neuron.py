@@ -115,6 +115,16 @@ def test_json_round_trip(spec):
             lambda: NeuronSpec.linear(decay=0.5, strict=True, reset="late", v_initial=1.0),
             "late reset needs a v_initial below the threshold, got 1.0",
         ),
+        (lambda: dataclasses.replace(TET, tau=2.0), "a linear charge has the tau None, .* got tau = 2.0, rate = 0.0"),
+        (lambda: dataclasses.replace(TET, rate=0.5), r"the rate 0 .* got tau = None, rate = 0.5"),
+        (lambda: dataclasses.replace(TET, v_rest=0.5), "its v_reset as v_rest, .* v_rest = 0.5 and v_reset = 0.0"),
+        (
+            lambda: dataclasses.replace(LEAKY, gain=2.0),
+            "the gain of a leaky charge follows from its leak and must be 1, got 2; use `leaky`",
+        ),
+        (lambda: dataclasses.replace(LIF, decay=0.25), "the decay of a decayed charge .* must be 0.5, got 0.25"),
+        (lambda: dataclasses.replace(LEAKY, bias=0.0), "the bias of a leaky charge .* must be -0.25, got 0"),
+        (lambda: dataclasses.replace(SCALED, tau=2.0), "the rate of a decayed charge .* must be 0.5, got 0.25"),
     ],
 )
 def test_impossible_constants_are_refused(build, message):

@@ -66,7 +66,9 @@ def of_neurons(manifest: Manifest) -> Iterator[Mutation]:
     """Of the layer in the middle."""
     layer = manifest.layers[len(manifest.layers) // 2]
     other = dataclasses.replace
-    rate = {"rate": 0.51, "tau": None} if layer.neuron.charge_order == "decayed" else {"decay": 0.49}
+    rate = {"decay": 0.49}
+    if layer.neuron.charge_order == "decayed":
+        rate |= {"rate": 0.51, "tau": None, "gain": 0.51}
 
     def mutation(what: str, apply: Change, kind: str) -> Mutation:
         return Mutation(f"{layer.name}: {what}", apply, layer.name, kind)

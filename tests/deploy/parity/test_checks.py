@@ -64,8 +64,12 @@ def mutations(spec: NeuronSpec) -> Iterator[tuple[str, NeuronSpec]]:
         else:
             changed = float(array_of(value)) * (1 - SHARE) or SHARE
         wrong = {name: constant(name, changed)}
-        if name == "v_reset":  # `v_initial` stays as it is
-            wrong["v_initial"] = spec.v_initial
+        if name == leak:  # what follows from it changes, too
+            rate = changed if leak == "rate" else 1 / changed
+            gain = rate if spec.charge_order == "decayed" else 1.0
+            wrong |= {"rate": rate, "decay": 1 - rate, "gain": gain, "bias": rate * array_of(spec.v_rest)}
+        if name == "v_reset" and spec.charge_order == "linear":
+            wrong["v_rest"] = changed
         yield name, dataclasses.replace(spec, **wrong)
     if spec.integrates:
         return

@@ -162,5 +162,6 @@ def test_ties_tell_each_constant_of_each_neuron(charge, reset):
         for k in range(4):
             values = np.broadcast_to(array_of(getattr(neuron, name)), 4).copy()
             values[k] += 0.01 * (values[k] or 1.0)
-            differ = (fire(dataclasses.replace(neuron, **{name: values}), x) != expected).any(axis=(0, 1))
+            wrong = {name: values, **({"v_rest": values} if (name, charge) == ("v_reset", "linear") else {})}
+            differ = (fire(dataclasses.replace(neuron, **wrong), x) != expected).any(axis=(0, 1))
             assert differ.tolist() == [each == k for each in range(4)], (name, k)
