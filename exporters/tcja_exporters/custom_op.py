@@ -309,9 +309,11 @@ def step_nodes(
     def leak(u: str) -> str:
         return op(*(("Div", [u, constant("tau")]) if divides(spec) else ("Mul", [u, constant("rate")])), "leak")
 
-    def fired(membrane: str, name: str) -> tuple[str, str]:
-        fires = op("Greater" if spec.strict else "GreaterOrEqual", [membrane, constant("threshold")], f"{name}_fires")
-        return fires, op("Cast", [fires], name, to=onnx.TensorProto.FLOAT)
+    def fired(membrane: str, name: str) -> str:
+        return op("Greater" if spec.strict else "GreaterOrEqual", [membrane, constant("threshold")], name)
+
+    def number(fires: str, name: str) -> str:
+        return op("Cast", [fires], name, to=onnx.TensorProto.FLOAT)
 
     def without_threshold(membrane: str, s: str, name: str) -> str:
         taken = op("Mul", [s, constant("threshold")], f"{name}_subtracted")
@@ -319,28 +321,27 @@ def step_nodes(
         return op("Sub", [membrane, taken], name)
 
     # h_t, in the order of `NeuronSpec.charge`
+    u = op("Sub", [v, constant("v_rest")], "u") if spec.v_rest and spec.charge_order != "linear" else v
     if spec.charge_order == "linear":
         decayed = op("Mul", [v, constant("decay")], "decayed") if spec.decay != 1.0 else v
         driven = op("Mul", [x, constant("gain")], "driven") if spec.gain != 1.0 else x
         h = op("Add", [decayed, driven], "h")
         h = op("Add", [h, constant("bias")], "biased") if spec.bias else h
         if spec.reset == "late":  # v is h_{t-1}, from which s_{t-1} follows
-            h = without_threshold(h, fired(v, "s_before")[1], "h_reset")
+            h = without_threshold(h, number(fired(v, "s_before_fires"), "s_before"), "h_reset")
+        elif spec.reset == "refractory":
+            h = op("Where", [fired(v, "s_before_fires"), constant("v_reset"), h], "h_reset")
+    elif spec.charge_order == "decayed":
+        h = op("Add", [v, leak(op("Sub", [x, u], "drive"))], "h")
     else:
-        u = op("Sub", [v, constant("v_rest")], "u") if spec.v_rest else v
-        if spec.charge_order == "decayed":
-            h = op("Add", [v, leak(op("Sub", [x, u], "drive"))], "h")
-        else:
-            h = op("Add", [op("Sub", [v, leak(u)], "leaked"), x], "h")
+        h = op("Add", [op("Sub", [v, leak(u)], "leaked"), x], "h")
     if spec.slope is not None:
         h = op("Relu", [op("Mul", [h, constant("slope")], "scaled")], "rectified")
-    fires, s = ("", h) if spec.integrates else fired(h, "s")  # s_t; an integrator has h_t in its place
-    # v_t
+    fires = "" if spec.integrates else fired(h, "s_fires")
+    s = number(fires, "s") if fires else h  # s_t; an integrator has h_t in its place
     kept = op("Div", [h, constant("slope")], "kept") if spec.rescales else h
     if spec.reset == "hard":
-        v_next = op("Where", [fires, constant("v_reset"), kept], "v_next")
-    elif spec.reset == "soft":
-        v_next = without_threshold(kept, s, "v_next")
-    else:
-        v_next = op("Identity", [h], "v_next")
-    return nodes, v_next, s
+        return nodes, op("Where", [fires, constant("v_reset"), kept], "v_next"), s
+    if spec.reset == "soft":
+        return nodes, without_threshold(kept, s, "v_next"), s
+    return nodes, op("Identity", [h], "v_next"), s

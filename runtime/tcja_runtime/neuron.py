@@ -6,10 +6,15 @@ State v and input current x_t of one neuron, at time steps t = 1..T:
     fire     s_t = 1 if h_t >= threshold  (inclusive)     or   h_t > threshold  (strict)
     reset    v_t = v_reset where s_t else h_t  (hard)     or   h_t - threshold * s_t  (soft)     or   h_t  (none)
 
-with v_0 = v_initial, which most training codes set to v_reset (hard) or 0 (soft, late, none). A late reset subtracts
-the threshold at the next charge: h_t = decay * h_{t-1} + gain * x_t + bias - threshold * s_{t-1}. Checkpoints do not
-store these constants; the registry of networks has them. Each constant is one number for the layer, or an array with
-values that differ by channel or by neuron, such as a learned decay.
+with v_0 = v_initial, which most training codes set to v_reset (hard) or 0 (the other resets). Two resets act at the
+next step, and v_t = h_t:
+
+    late         h_t = decay * h_{t-1} + gain * x_t + bias - threshold * s_{t-1}
+    refractory   h_t = 0 where s_{t-1} else decay * h_{t-1} + gain * x_t + bias
+
+So a refractory neuron loses the current of the step after a spike. Checkpoints do not store these constants; the
+registry of networks has them. Each constant is one number for the layer, or an array with values that differ by channel
+or by neuron, such as a learned decay.
 
 A neuron may also be an integrator: it never fires, and returns its membranes h_t in place of spikes. It has no
 threshold and no reset, so v_t = h_t.
@@ -31,9 +36,9 @@ The equations below use only operators, so they take numpy arrays and torch tens
 
 Sources: Fang et al., SpikingJelly, Science Advances 9 (2023), ``clock_driven/neuron.py`` of releases 0.0.0.0.4 to
 0.0.0.0.14 and ``activation_based/neuron`` of 2.0; Zhu et al., "TCJA-SNN", IEEE TNNLS (2024), arXiv:2206.10177;
-Eshraghian et al., snnTorch, Proceedings of the IEEE (2023), ``_neurons/leaky.py`` of 1.0 (late reset); Jiang and Zhang,
-"KLIF: An optimized spiking neuron unit for tuning surrogate gradient slope and membrane potential" (2023),
-arXiv:2302.09238, ``KLIFNode`` of SpikingJelly.
+Eshraghian et al., snnTorch, Proceedings of the IEEE (2023), ``_neurons/leaky.py`` (late reset) and ``synaptic.py``
+(refractory reset) of 1.0; Jiang and Zhang, "KLIF: An optimized spiking neuron unit for tuning surrogate gradient slope
+and membrane potential" (2023), arXiv:2302.09238, ``KLIFNode`` of SpikingJelly.
 """
 
 from __future__ import annotations
@@ -67,12 +72,13 @@ class NeuronSpec(Constants, Rules):
         threshold: the firing threshold, in units of the membrane.
         strict: whether the neuron fires at ``h > threshold``; if False, at ``h >= threshold``.
         reset: the effect of a spike: "hard" sets the membrane to v_reset, "soft" subtracts the threshold, "late"
-            subtracts it at the next charge, which must be linear, "none" leaves the membrane.
+            subtracts it at the next charge, "refractory" sets the membrane of the next step to 0, "none" leaves the
+            membrane. A late or refractory reset needs a linear charge.
         v_reset: the membrane after a hard reset; 0 for the other resets.
         rate: the share of the membrane that leaks in each time step, if the charge is not linear; else 0.
         tau: the time constant in time steps, 1 / rate, if the training code divides by it; else None.
         v_initial: the membrane before the first step. By default, and in bundles of older versions, it is v_reset. With
-            a late reset it is below the threshold, because the first step has no spike before it.
+            a late or refractory reset it is below the threshold, because the first step has no spike before it.
         v_rest: the membrane towards which a charge that is not linear leaks. By default, and in bundles of older
             versions, it is v_reset.
         slope: the factor of the charged membrane before it is rectified (KLIF); None if it is not rectified.
@@ -131,47 +137,18 @@ class NeuronSpec(Constants, Rules):
             raise ValueError(f"neuron tau must be greater than 1 time step, got {self.tau}")
         if not self.all_of("decay", lambda decay: (decay >= 0.0) & (decay <= 1.0)):
             raise ValueError(f"neuron decay must be in [0, 1], got {self.decay}")
-        if self.reset not in ("hard", "soft", "late", "none"):
-            raise ValueError(f"neuron reset must be 'hard', 'soft', 'late' or 'none', got {self.reset!r}")
-        if self.reset != "hard" and self.v_reset != 0.0:
-            raise ValueError(f"a {self.reset} reset has no v_reset, got {self.v_reset}")
         if self.returns not in ("spikes", "membranes"):
             raise ValueError(f"neuron returns must be 'spikes' or 'membranes', got {self.returns!r}")
         if self.integrates and (self.threshold != 0.0 or self.strict or self.reset != "none" or self.slope is not None):
             raise ValueError("a neuron that returns its membranes has a charge alone; use `integrator`")
-        self._check_charge()
-        if self.reset == "late" and self.charge_order != "linear":
-            raise ValueError(f"a late reset needs a linear charge, got {self.charge_order!r}; use a soft reset")
-        if self.reset == "late" and not self.all_of("threshold", lambda threshold: threshold > 0.0):
-            raise ValueError(f"a late reset needs a positive threshold, got {self.threshold}")
-        if self.reset == "late" and np.any(array_of(self.v_initial) >= array_of(self.threshold)):
-            raise ValueError(f"a late reset needs a v_initial below the threshold, got {self.v_initial}")
-        if self.slope is not None and (not isinstance(self.slope, float) or not self.slope or self.reset == "late"):
-            raise ValueError(f"a slope is one number that is not 0, without a late reset, got {self.slope}")
+        self.check_charge()
+        self.check_reset()
+        if self.slope is not None and (not isinstance(self.slope, float) or not self.slope or self.delayed):
+            raise ValueError(
+                f"a slope is one number that is not 0, without a late or refractory reset, got {self.slope}"
+            )
         if self.rescales and (self.slope is None or self.reset not in ("hard", "soft")):
             raise ValueError("a neuron that rescales needs a slope, and a hard or a soft reset")
-
-    def _check_charge(self) -> None:
-        """Check that no constant has a value that the charge does not compute with."""
-        if self.charge_order == "linear":
-            if self.tau is not None or self.rate != 0.0 or self.v_rest != self.v_reset:
-                raise ValueError(
-                    f"a linear charge has the tau None, the rate 0 and its v_reset as v_rest, got tau = {self.tau}, "
-                    f"rate = {self.rate}, v_rest = {self.v_rest} and v_reset = {self.v_reset}"
-                )
-            return
-        if self.arrays:  # `largest` has the largest value of each array, which are of different neurons
-            return
-        rate, v_rest, tau = (None if each is None else array_of(each) for each in (self.rate, self.v_rest, self.tau))
-        follow = {"decay": 1.0 - rate, "gain": rate if self.charge_order == "decayed" else 1.0, "bias": rate * v_rest}
-        if tau is not None:
-            follow["rate"] = 1.0 / tau
-        for field, value in follow.items():
-            if not np.allclose(array_of(getattr(self, field)), value, rtol=1e-5, atol=1e-6):
-                raise ValueError(
-                    f"the {field} of a {self.charge_order} charge follows from its leak and must be {value:g}, got "
-                    f"{getattr(self, field):g}; use `leaky`"
-                )
 
     @classmethod
     def linear(
@@ -304,7 +281,7 @@ class NeuronSpec(Constants, Rules):
     @property
     def instant(self) -> bool:
         """Whether a spike depends on the current of its own time step alone, so that there is no loop over time."""
-        loops = self.charge_order != "linear" or self.decay != 0.0 or self.reset == "late" or self.slope is not None
+        loops = self.charge_order != "linear" or self.decay != 0.0 or self.delayed or self.slope is not None
         return not loops and not self.integrates
 
     @property
@@ -324,7 +301,8 @@ class NeuronSpec(Constants, Rules):
         Args:
             v: the membrane v_{t-1} after the step before.
             x: the input current x_t.
-            s: the spikes s_{t-1} of the step before (0 or 1, in the dtype of v); only a late reset uses them.
+            s: the spikes s_{t-1} of the step before (0 or 1, in the dtype of v); only a late or refractory reset uses
+                them.
         """
         h = self.charged(v, x, s)
         return h if self.slope is None else (h * self.constant("slope", h)).clip(0.0, None)
@@ -337,6 +315,8 @@ class NeuronSpec(Constants, Rules):
             driven = x * self.constant("gain", x) if self.gain != 1.0 else x
             h = decayed + driven
             h = h + self.constant("bias", h) if self.bias else h
+            if self.reset == "refractory":
+                return h * (1.0 - s)
             return h - s * self.constant("threshold", h) if self.reset == "late" else h
         u = v - self.constant("v_rest", v) if self.v_rest else v
         if self.charge_order == "decayed":
@@ -353,7 +333,7 @@ class NeuronSpec(Constants, Rules):
 
     def after(self, h: Array, s: Array) -> Array:
         """The membrane v_t after the reset, from the membrane h_t and the spikes s_t (0 or 1, in the dtype of h)."""
-        if self.reset in ("late", "none"):
+        if self.delayed or self.reset == "none":
             return h
         if self.reset == "soft":
             # A spike is 0 or 1, so s * threshold / slope rounds as s * (threshold / slope).

@@ -1,18 +1,22 @@
-"""The equations of a neuron with its constants, as formulas for people."""
+"""The rules of a neuron: as formulas for people, and whether its constants fit them."""
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+import math
+from typing import Literal, TypeAlias, get_args
 
-from tcja_runtime.constant_arrays import Constant
+import numpy as np
+
+from tcja_runtime.constant_arrays import Constant, ConstantArray, array_of
 
 Charge: TypeAlias = Literal["linear", "decayed", "leaky"]
-Reset: TypeAlias = Literal["hard", "soft", "late", "none"]
+Reset: TypeAlias = Literal["hard", "soft", "late", "refractory", "none"]
+RESET_KINDS: tuple[Reset, ...] = get_args(Reset)
 Returns: TypeAlias = Literal["spikes", "membranes"]
 
 
 class Rules:
-    """The formulas of a `tcja_runtime.neuron.NeuronSpec`, whose attributes these are."""
+    """The rules of a `tcja_runtime.neuron.NeuronSpec`, whose attributes these are."""
 
     charge_order: Charge
     decay: Constant
@@ -34,6 +38,11 @@ class Rules:
     def integrates(self) -> bool:
         """Whether the neuron is an integrator: it never fires, and returns its membranes."""
         return self.returns == "membranes"
+
+    @property
+    def delayed(self) -> bool:
+        """Whether a spike changes the membrane of the next step only."""
+        return self.reset in ("late", "refractory")
 
     @property
     def charge_rule(self) -> str:
@@ -71,6 +80,7 @@ class Rules:
             "hard": f"to {self.v_reset:g}",
             "soft": subtracted,
             "late": f"{subtracted} at the next step",
+            "refractory": "to 0 at the next step, whose current is lost",
             "none": "none",
         }[self.reset]
         return f"{rule}{divided}{self._initial_rule}"
@@ -84,3 +94,52 @@ class Rules:
         """The rules, for messages: "h = 0.5 v + x, h >= 1, reset to 0", or "h = 0.5 v + x, never fires, returns h"."""
         effect = f"returns h{self._initial_rule}" if self.integrates else f"reset {self.reset_rule}"
         return f"{self.charge_rule}, {self.fire_rule}, {effect}"
+
+    def check_charge(self) -> None:
+        """Check that the charge computes with each constant that has a value.
+
+        Raises:
+            ValueError: it does not.
+        """
+        if self.charge_order == "linear":
+            if self.tau is not None or self.rate != 0.0 or self.v_rest != self.v_reset:
+                raise ValueError(
+                    f"a linear charge has the tau None, the rate 0 and its v_reset as v_rest, got tau = {self.tau}, "
+                    f"rate = {self.rate}, v_rest = {self.v_rest} and v_reset = {self.v_reset}"
+                )
+            return
+        numbers = {name: getattr(self, name) for name in ("decay", "gain", "bias", "rate", "v_rest", "tau")}
+        if any(isinstance(value, ConstantArray) for value in numbers.values()):
+            return  # `Constants.largest` has the largest value of each array, and these may be of different neurons
+        rate, tau = numbers["rate"], numbers["tau"]
+        follow = {
+            "decay": 1.0 - rate,
+            "gain": rate if self.charge_order == "decayed" else 1.0,
+            "bias": rate * numbers["v_rest"],
+            "rate": rate if tau is None else 1.0 / tau,
+        }
+        for name, value in follow.items():
+            if not math.isclose(numbers[name], value, rel_tol=1e-5, abs_tol=1e-6):  # a model stores float32
+                raise ValueError(
+                    f"the {name} of a {self.charge_order} charge follows from its leak and must be {value:g}, got "
+                    f"{numbers[name]:g}; use `leaky`"
+                )
+
+    def check_reset(self) -> None:
+        """Check that the constants fit the reset.
+
+        Raises:
+            ValueError: they do not.
+        """
+        if self.reset not in RESET_KINDS:
+            raise ValueError(f"neuron reset must be {', '.join(map(repr, RESET_KINDS))}, got {self.reset!r}")
+        if self.reset != "hard" and self.v_reset != 0.0:
+            raise ValueError(f"a {self.reset} reset has no v_reset, got {self.v_reset}")
+        if not self.delayed:
+            return
+        if self.charge_order != "linear":
+            raise ValueError(f"a {self.reset} reset needs a linear charge, got {self.charge_order!r}; use a soft reset")
+        if (array_of(self.threshold) <= 0.0).any():
+            raise ValueError(f"a {self.reset} reset needs a positive threshold, got {self.threshold}")
+        if np.any(array_of(self.v_initial) >= array_of(self.threshold)):
+            raise ValueError(f"a {self.reset} reset needs a v_initial below the threshold, got {self.v_initial}")

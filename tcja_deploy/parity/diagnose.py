@@ -21,7 +21,7 @@ import numpy.typing as npt
 from tcja_runtime.constant_arrays import Constant, array_of
 from tcja_runtime.evidence.trace import Reference, Spikes, Witnesses
 from tcja_runtime.neuron import NeuronSpec, fire, membranes
-from tcja_runtime.neuron_rules import Reset
+from tcja_runtime.neuron_rules import RESET_KINDS
 
 Array = npt.NDArray[Any]
 
@@ -108,8 +108,7 @@ def of_membranes(neuron: NeuronSpec, current: Array, found: Array) -> list[str]:
 def _other_rules(neuron: NeuronSpec, current: Array) -> Iterator[tuple[str, Spikes]]:
     """Each mistake in the equations, and the spikes that neurons with it fire."""
     yield "threshold comparison", fire(dataclasses.replace(neuron, strict=not neuron.strict), current)
-    resets: tuple[Reset, ...] = ("hard", "soft", "late", "none")
-    for reset in resets:
+    for reset in RESET_KINDS:
         try:
             other = dataclasses.replace(neuron, reset=reset)
         except ValueError:  # no neuron has such a reset with these constants

@@ -83,6 +83,7 @@ NEURONS = {
     "leaky": NeuronSpec.leaky(decay_input=False, tau=3.0, v_reset=-0.25),
     "leaky, by its rate": NeuronSpec.leaky(decay_input=False, rate=0.3, threshold=0.75),
     "late reset": NeuronSpec.linear(decay=0.75, strict=True, reset="late"),
+    "refractory": NeuronSpec.linear(decay=0.75, strict=True, reset="refractory"),
     "no reset": NeuronSpec.linear(decay=0.75, strict=False, reset="none"),
     "everything": NeuronSpec.linear(decay=0.75, gain=1.5, bias=0.125, threshold=0.75, strict=False, v_reset=0.25),
 }

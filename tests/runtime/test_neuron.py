@@ -16,6 +16,7 @@ SOFT = NeuronSpec.linear(decay=0.5, strict=False, reset="soft")
 SCALED = NeuronSpec.leaky(decay_input=True, rate=0.25, strict=True, reset="soft")
 LEAKY = NeuronSpec.leaky(decay_input=False, tau=4.0, v_reset=-1.0)
 LATE = NeuronSpec.linear(decay=0.5, strict=True, reset="late")
+REFRACTORY = NeuronSpec.linear(decay=0.5, strict=True, reset="refractory")
 UNRESET = NeuronSpec.linear(decay=0.5, strict=True, reset="none")
 RESTED = NeuronSpec.linear(decay=0.5, gain=2.0, bias=0.25, strict=False, v_reset=-0.5)
 BY_CHANNEL = NeuronSpec.linear(
@@ -38,6 +39,7 @@ TRAJECTORIES = [
     pytest.param(SCALED, [4.0, 8.0, 0.0, 2.0], [1.0, 2.75, 1.3125, 0.734375], [0, 1, 1, 0], id="leak by its rate"),
     pytest.param(LEAKY, [1.0, 1.0, 0.5, 0.0], [0.0, 0.75, 0.8125, 0.359375], [0, 0, 0, 0], id="leaky, v_reset"),
     pytest.param(LATE, [2.0, 0.0, 0.0, 3.0], [2.0, 0.0, 0.0, 3.0], [1, 0, 0, 1], id="late reset, after the decay"),
+    pytest.param(REFRACTORY, [2.0, 5.0, 1.0, 1.0], [2.0, 0.0, 1.0, 1.5], [1, 0, 0, 1], id="the current of a step lost"),
     pytest.param(RECTIFIED, [0.5, -4.0, 1.5, 0.0], [0.5, 0.0, 1.5, 0.0], [0, 0, 1, 0], id="KLIF"),
     pytest.param(RESCALED, [0.25, 0.5, 0.0, -1.0], [0.5, 1.25, 0.125, 0.0], [0, 1, 0, 0], id="KLIF that rescales"),
     pytest.param(UNRESET, [2.0, 1.0, 0.0, 0.0], [2.0, 2.0, 1.0, 0.5], [1, 1, 0, 0], id="no reset"),
@@ -69,7 +71,7 @@ def test_decayed_input_rounds_as_trained():
 
 
 @pytest.mark.parametrize(
-    "spec", [LIF, TET, SOFT, RESTED, SCALED, LEAKY, LATE, UNRESET, RECTIFIED, RESCALED, BY_CHANNEL]
+    "spec", [LIF, TET, SOFT, RESTED, SCALED, LEAKY, LATE, REFRACTORY, UNRESET, RECTIFIED, RESCALED, BY_CHANNEL]
 )
 def test_json_round_trip(spec):
     assert NeuronSpec.from_dict(json.loads(json.dumps(dataclasses.asdict(spec)))) == spec
@@ -83,7 +85,10 @@ def test_json_round_trip(spec):
         (lambda: NeuronSpec.linear(decay=0.5, strict=True, threshold=float("nan")), "threshold must be finite"),
         (lambda: NeuronSpec.linear(decay=0.5, strict=True, v_initial=math.nan), "v_initial must be finite"),
         (lambda: NeuronSpec.linear(decay=0.5, strict=True, reset="soft", v_reset=1.0), "soft reset has no v_reset"),
-        (lambda: NeuronSpec.linear(decay=0.5, strict=True, reset="gone"), "'soft', 'late' or 'none', got 'gone'"),
+        (
+            lambda: NeuronSpec.linear(decay=0.5, strict=True, reset="gone"),
+            "'soft', 'late', 'refractory', 'none', got 'gone'",
+        ),
         (lambda: NeuronSpec.linear(decay=0.5, strict=True, reset="late", threshold=-1.0), "late reset needs a"),
         (
             lambda: NeuronSpec.leaky(decay_input=True, tau=2.0, reset="late"),
@@ -96,9 +101,9 @@ def test_json_round_trip(spec):
         (lambda: NeuronSpec.leaky(decay_input=False), "needs either tau or rate"),
         (
             lambda: dataclasses.replace(LIF, slope=0.0),
-            "a slope is one number that is not 0, without a late reset, got 0",
+            "a slope is one number that is not 0, without a late or refractory reset, got 0",
         ),
-        (lambda: dataclasses.replace(LATE, slope=2.0), "a slope is one number that is not 0, without a late reset"),
+        (lambda: dataclasses.replace(LATE, slope=2.0), "a slope is one number that is not 0, without a late or ref"),
         (
             lambda: dataclasses.replace(SOFT, rescales=True),
             "a neuron that rescales needs a slope, and a hard or a soft",
@@ -115,6 +120,8 @@ def test_json_round_trip(spec):
             lambda: NeuronSpec.linear(decay=0.5, strict=True, reset="late", v_initial=1.0),
             "late reset needs a v_initial below the threshold, got 1.0",
         ),
+        (lambda: dataclasses.replace(LIF, reset="refractory"), "refractory reset needs a linear charge, got 'decayed'"),
+        (lambda: dataclasses.replace(TET, reset="refractory", threshold=0.0), "refractory reset needs a positive"),
         (lambda: dataclasses.replace(TET, tau=2.0), "a linear charge has the tau None, .* got tau = 2.0, rate = 0.0"),
         (lambda: dataclasses.replace(TET, rate=0.5), r"the rate 0 .* got tau = None, rate = 0.5"),
         (lambda: dataclasses.replace(TET, v_rest=0.5), "its v_reset as v_rest, .* v_rest = 0.5 and v_reset = 0.0"),
@@ -144,6 +151,7 @@ def test_constants_that_are_no_numbers_are_refused():
     [
         (NeuronSpec.linear(decay=1.0, strict=False), "h = v + x, h >= 1, reset to 0"),
         (LATE, "h = 0.5 v + x, h > 1, reset minus 1 at the next step"),
+        (REFRACTORY, "h = 0.5 v + x, h > 1, reset to 0 at the next step, whose current is lost"),
         (RESTED, "h = 0.5 v + 2 x + 0.25, h >= 1, reset to -0.5"),
         (NeuronSpec.linear(decay=0.0, bias=-0.25, strict=False, reset="soft"), "h = x + -0.25, h >= 1, reset minus 1"),
         (LIF, "h = v + (x - v) / 2, h >= 1, reset to 0"),
@@ -177,6 +185,7 @@ ORDERS: dict[str, Callable[..., NeuronSpec]] = {
     "linear": lambda a, b, c: NeuronSpec.linear(decay=a, gain=b, bias=c, threshold=b, strict=True),
     "soft": lambda a, b, c: NeuronSpec.linear(decay=a, threshold=b, bias=c, strict=False, reset="soft"),
     "late": lambda a, b, c: NeuronSpec.linear(decay=a, threshold=b, gain=c, strict=True, reset="late"),
+    "refractory": lambda a, b, c: NeuronSpec.linear(decay=a, threshold=b, bias=c, strict=False, reset="refractory"),
     "decayed": lambda a, b, c: NeuronSpec.leaky(decay_input=True, tau=1 + b, threshold=b - a, v_reset=-c, v_initial=c),
     "leaky": lambda a, b, c: NeuronSpec.leaky(decay_input=False, rate=a, threshold=b, v_reset=-c),
 }

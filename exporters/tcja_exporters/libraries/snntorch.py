@@ -3,7 +3,8 @@
 Source: Eshraghian et al., "Training Spiking Neural Networks Using Lessons From Deep Learning", Proceedings of the IEEE
 (2023), ``snntorch/_neurons/leaky.py``, ``lapicque.py`` and ``synaptic.py`` of snnTorch 0.9.1 to 1.0. They fire above
 their threshold, not at it. Reset by subtraction subtracts the threshold at the next step, after the decay. Leaky's
-reset to zero clears the membrane before the decay.
+reset to zero clears the membrane before the decay; that of Lapicque and Synaptic clears it after the charge of the next
+step, whose current is lost. With reset_delay=False, Synaptic's reset to zero clears the membrane at once.
 
 Synaptic has a synaptic current i beside its membrane:
 
@@ -61,15 +62,15 @@ def recognise(module: nn.Module) -> Recognised | None:
             "with reset_delay=False, a membrane that stays above its threshold after a spike fires at twice the "
             "threshold in the next step; train it with reset_delay=True"
         )
-    if name == "Synaptic" and leaky.reset_mechanism == "zero":
-        raise ValueError("Synaptic with reset to zero is not supported; train it with reset_mechanism='subtract'")
     spec = NeuronSpec.linear(
         decay=decay,
         gain=gain,
         threshold=leaky.threshold,
         strict=True,
-        reset=_RESETS[leaky.reset_mechanism],
+        reset="refractory" if name != "Leaky" and leaky.reset_mechanism == "zero" else _RESETS[leaky.reset_mechanism],
     )
+    if spec.reset == "refractory" and not getattr(leaky, "reset_delay", True):
+        spec = dataclasses.replace(spec, reset="hard")
     found = Recognised(spec=spec, library="snntorch", calls="step", pairs=leaky.output or not leaky.init_hidden)
     return dataclasses.replace(found, build=_synaptic(leaky)) if name == "Synaptic" else found
 
@@ -107,8 +108,6 @@ def _lapicque(neuron: Any) -> tuple[float, float]:
         ValueError: our neuron has no such constants.
     """
     r, c, dt = (scalar(name, getattr(neuron, name)) for name in ("R", "C", "time_step"))
-    if neuron.reset_mechanism == "zero":
-        raise ValueError("reset to zero of a Lapicque neuron also drops the current of the next step")
     if any(math.frexp(factor)[0] != 0.5 for factor in (r, dt)):
         raise ValueError(
             f"it multiplies by R ({r:g}), 1 / (R C) and time_step ({dt:g}) one after the other, which rounds otherwise "

@@ -231,7 +231,7 @@ class SteppedNeuron(Neuron):
             ValueError: they are not the membranes of an integrator.
         """
         spec = self.spec
-        if spec.reset == "hard":
+        if spec.reset in ("hard", "refractory"):
             raise ValueError(
                 f"it resets its membrane ({spec.reset_rule}) by more than a subtraction; only a membrane without a "
                 "reset, or with reset by subtraction, can be an output of the neuron"

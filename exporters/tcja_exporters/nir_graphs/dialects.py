@@ -128,11 +128,10 @@ class SnnTorch(Dialect):
     def _synaptic(self, of: Constants) -> Stages:
         tau = of.positive("tau_syn")
         of.expect("w_in", tau / self.dt, f"snnTorch writes tau_syn / dt with dt = {self.dt:g} s")
-        if self.RESETS[self.reset] == "hard":
-            raise ValueError(
-                "a reset to zero of snnTorch's Synaptic clears the membrane one step later, with its input"
-            )
-        return (current({"decay": self._decay(tau)}), self._leaky(of, "tau_mem"))
+        neuron = self._leaky(of, "tau_mem")
+        if neuron.reset == "hard":  # Synaptic clears its membrane after the charge of the next step
+            neuron = dataclasses.replace(neuron, reset="refractory")
+        return (current({"decay": self._decay(tau)}), neuron)
 
     def _leaky(self, of: Constants, name: str) -> NeuronSpec:
         tau = of.positive(name)

@@ -8,7 +8,7 @@ firing (`tcja_runtime.evidence.rounding`):
 
     open          |h - threshold| <= e_h + u |threshold|
     e_v           as there; where the neuron is open, the larger one of both cases, and |v after a spike - v without|
-    e_h           + threshold where the step before is open, with a late reset
+    e_h           where the step before is open, + |h after a spike - h without|, with a late or refractory reset
 
 These bounds are of the worst case, so behind many open neurons all neurons are open.
 """
@@ -104,12 +104,11 @@ class _OpenLayer:
         v, e_v, s, was_open = self._state
         h = neuron.charge(v, x, s)
         e_h = membrane_error(neuron, unit, v, e_v, x, e_x)
-        threshold = neuron.constant("threshold", h)
-        if neuron.reset == "late":
-            e_h = e_h + was_open * threshold
+        threshold, silent, fired = neuron.constant("threshold", h), torch.zeros_like(s), torch.ones_like(s)
+        if neuron.delayed:
+            e_h = e_h + was_open * (neuron.charge(v, x, fired) - neuron.charge(v, x, silent)).abs()
         is_open = ~((h - threshold).abs() > fires_within(neuron, unit, e_h))
         s = neuron.fires(h).to(h.dtype)
-        silent, fired = torch.zeros_like(s), torch.ones_like(s)
         either = torch.maximum(*(reset_error(neuron, unit, h, e_h, each) for each in (silent, fired)))
         jump = (neuron.after(h, fired) - neuron.after(h, silent)).abs()
         e_v = torch.where(is_open, either + jump, reset_error(neuron, unit, h, e_h, s))

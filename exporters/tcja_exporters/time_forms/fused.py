@@ -233,6 +233,8 @@ class Fused:
             return h, ""
         if self.spec.reset == "late" and before.fires:
             h = self._without_threshold(at, before.fires, h, "h_reset")
+        if self.spec.reset == "refractory" and before.fires:
+            h = at.op("Where", [before.fires, self._constant(at, "v_reset"), h], "h_reset")
         if self.spec.slope is not None:
             h = at.op("Relu", [at.op("Mul", [h, self._constant(at, "slope")], "scaled")], "rectified")
         return h, self.fire(at, h)

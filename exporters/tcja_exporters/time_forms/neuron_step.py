@@ -18,9 +18,9 @@ h <= a, also after rounding.
 The equations of fire and reset are for finite membranes: if a membrane is NaN or infinite, its spikes may be NaN.
 
 With a soft reset, a late reset or no reset, v itself is stored, and the equation of fire is the same. The nodes are
-those of `custom_op.step_nodes`, which define the operator, for an integrator, which has the charge alone; if v_reset,
-v_initial or v_rest is not 0, or the neuron has a slope; if the thresholds of the neurons differ, or if the threshold is
-so near to 0 that k is too large for float32.
+those of `custom_op.step_nodes`, which define the operator, for an integrator, which has the charge alone; with a
+refractory reset; if v_reset, v_initial or v_rest is not 0, or the neuron has a slope; if the thresholds of the neurons
+differ, or if the threshold is so near to 0 that k is too large for float32.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class NeuronStep:
     def _defined(self) -> bool:
         """Whether the equations do not apply, so that the nodes of `custom_op.step_nodes` are used."""
         spec = self.spec
-        others = spec.v_reset or spec.v_initial or spec.v_rest or spec.slope is not None
+        others = spec.v_reset or spec.v_initial or spec.v_rest or spec.slope is not None or spec.reset == "refractory"
         return spec.integrates or not 0 < self.k <= _LARGEST or bool(others)
 
     @property

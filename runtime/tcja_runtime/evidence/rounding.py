@@ -34,7 +34,7 @@ A spike with a hard reset sets the error to that of v_reset. A soft reset adds t
 
     e_v = u |v_initial|                               before the first step
     e_v = u |v_reset|                                 hard reset, where the neuron fires
-    e_v = e_h                                         hard reset, where it does not fire; late reset; no reset
+    e_v = e_h                                         hard reset, where it does not fire; the other resets
     e_v = e_h + 2 u (|h| + e_h + |threshold|)           soft reset
 
 A slope k makes the membrane h = max(k c, 0) of the charge c, whose error e_c is the e_h above. The factor, its rounding

@@ -15,6 +15,7 @@ from tcja_runtime.bundle.signature import Layer, NetworkSignature
 from tcja_runtime.constant_arrays import ConstantArray, array_of, constant
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.neuron import NeuronSpec
+from tcja_runtime.neuron_rules import RESET_KINDS
 
 from ...exporters.time_forms.one_layer import SPIKES, model
 
@@ -32,6 +33,7 @@ KINDS = {
     "integrate and fire": NeuronSpec.linear(decay=1.0, strict=False),
     "soft": NeuronSpec.linear(decay=0.5, strict=True, reset="soft"),
     "late": NeuronSpec.linear(decay=0.9, strict=True, reset="late"),
+    "refractory": NeuronSpec.linear(decay=0.9, strict=True, reset="refractory"),
     "none": NeuronSpec.linear(decay=0.5, strict=True, reset="none"),
     "parallel": NeuronSpec.linear(decay=0.0, threshold=0.0, strict=False, reset="none"),
     "a spike of an integer neuron": NeuronSpec.linear(decay=0.0, threshold=2.5, gain=2.0, strict=True, reset="none"),
@@ -76,9 +78,9 @@ def mutations(spec: NeuronSpec) -> Iterator[tuple[str, NeuronSpec]]:
     yield "strict", dataclasses.replace(spec, strict=not spec.strict)
     if spec.rescales:
         yield "rescales", dataclasses.replace(spec, rescales=False)
-    for reset in () if spec.instant else ("hard", "soft", "late", "none"):
+    for reset in () if spec.instant else RESET_KINDS:
         linear = spec.charge_order == "linear" and spec.slope is None
-        possible = (reset == "hard" or not spec.v_reset) and (reset != "late" or linear)
+        possible = (reset == "hard" or not spec.v_reset) and (reset not in ("late", "refractory") or linear)
         if reset != spec.reset and possible and not (spec.rescales and reset == "none"):
             yield reset, dataclasses.replace(spec, reset=reset)
 

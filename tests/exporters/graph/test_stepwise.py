@@ -51,6 +51,7 @@ NEURONS = {
     "hard to 0.25, leaky": NeuronSpec.leaky(decay_input=False, rate=0.3, v_reset=0.25),
     "soft": NeuronSpec.linear(decay=0.9, gain=0.7, bias=0.1, strict=False, reset="soft"),
     "late": NeuronSpec.linear(decay=0.9, strict=True, reset="late"),
+    "refractory": NeuronSpec.linear(decay=0.9, strict=True, reset="refractory"),
     "none": NeuronSpec.linear(decay=0.6, strict=False, reset="none", threshold=0.7),
 }
 

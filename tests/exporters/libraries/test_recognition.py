@@ -89,12 +89,6 @@ def altered() -> nn.Module:
     return Doubled(step_mode="m")
 
 
-def to_zero() -> nn.Module:
-    import snntorch
-
-    return snntorch.Synaptic(alpha=0.9, beta=0.8, init_hidden=True, reset_mechanism="zero")
-
-
 def never_reset() -> nn.Module:
     from spikingjelly.activation_based import neuron
 
@@ -137,7 +131,6 @@ def reloaded() -> nn.Module:
             exponential,
             "its membrane follows an exponential equation, and the charge of our neurons is linear",
         ),
-        (to_zero, "Synaptic with reset to zero is not supported"),
         (never_reset, "its reset subtracts an infinite threshold, which is no number; give it a v_reset"),
         (leaking, "its v_leak is not 0, and norse adds it to the current; train it with v_leak = 0"),
         (

@@ -50,6 +50,8 @@ MADE = {
     "Synaptic that keeps its states": lambda draw: synaptic(draw, init_hidden=True),
     "Synaptic that shows its states": lambda draw: synaptic(draw, init_hidden=True, output=True),
     "Synaptic without reset": lambda draw: synaptic(draw, reset_mechanism="none"),
+    "Synaptic with reset to zero": lambda draw: synaptic(draw, reset_mechanism="zero"),
+    "Synaptic with reset to zero at once": lambda draw: synaptic(draw, reset_mechanism="zero", reset_delay=False),
     "silent LIFNode": lambda draw: spikingjelly("LIFNode", draw, v_threshold=float("inf"), step_mode="m"),
     "silent LIFNode, input not decayed": lambda draw: spikingjelly(
         "LIFNode", draw, v_threshold=float("inf"), decay_input=False

@@ -81,18 +81,15 @@ def fires_the_same(network, theirs: nn.Module, run, x: torch.Tensor) -> None:
 def snntorch_net(reset: str) -> nn.Module:
     import snntorch as snn
 
-    def leaky(beta, threshold, *shape: int, last: bool = False) -> nn.Module:
+    def leaky(beta, threshold, *shape: int) -> nn.Module:
         return snn.Leaky(
             beta=torch.zeros(shape) + beta,
             threshold=torch.zeros(shape) + threshold,
             init_hidden=True,
-            output=last,
             reset_mechanism=reset,
         )
 
     def synaptic(reset: str, *shape: int) -> nn.Module:
-        if reset == "zero":
-            return leaky(0.5, 1.0, *shape, last=True)
         alpha, beta, threshold = (torch.full(shape, value) for value in (0.5, 0.75, 1.5))
         return snn.Synaptic(alpha, beta, threshold, init_hidden=True, output=True, reset_mechanism=reset)
 

@@ -22,6 +22,7 @@ SPECS = {
     "to a value": NeuronSpec.leaky(decay_input=False, tau=2.0, v_reset=0.2),
     "soft": NeuronSpec.linear(decay=0.5, strict=True, reset="soft"),
     "late": NeuronSpec.linear(decay=0.9, strict=True, reset="late"),
+    "refractory": NeuronSpec.linear(decay=0.9, strict=True, reset="refractory"),
     "none": NeuronSpec.linear(decay=0.5, strict=True, reset="none"),
 }
 

@@ -23,6 +23,7 @@ SPECS = {
     "PLIF": (NeuronSpec.leaky(decay_input=True, rate=0.3), {"Sub": 5, "Mul": 6, "Add": 5, "Where": 5}),
     "soft": (NeuronSpec.linear(decay=1.0, strict=False, reset="soft"), {"Add": 5, "Sub": 5, "Where": 5}),
     "late": (NeuronSpec.linear(decay=0.9, strict=True, reset="late"), {"Mul": 5, "Add": 5, "Sub": 5, "Where": 5}),
+    "refractory": (NeuronSpec.linear(decay=0.9, strict=True, reset="refractory"), {"Mul": 5, "Add": 5, "Where": 5}),
     "none": (NeuronSpec.linear(decay=0.5, strict=True, reset="none"), {"Mul": 5, "Add": 5}),
 }
 PACKED = {

@@ -35,7 +35,9 @@ def test_a_half_current_is_cast_for_all_steps_at_once():
     np.testing.assert_array_equal(ran(plain, x), (x >= 0).astype(np.float32))
 
 
-@pytest.mark.parametrize("changes", [{"decay": 0.5}, {"reset": "late", "threshold": 1.0}])
+@pytest.mark.parametrize(
+    "changes", [{"decay": 0.5}, {"reset": "late", "threshold": 1.0}, {"reset": "refractory", "threshold": 1.0}]
+)
 def test_other_neurons_have_a_loop(changes):
     spec = NeuronSpec.linear(**{**PARALLEL, **changes})
     assert not spec.instant

@@ -10,6 +10,7 @@ from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.choices import TIME_FORMS
 from tcja_runtime.evidence.stimulus import ties
 from tcja_runtime.neuron import NeuronSpec, fire, membranes
+from tcja_runtime.neuron_rules import RESET_KINDS
 
 from .one_layer import defined, model, ran
 
@@ -32,11 +33,13 @@ RECTIFIED = ("rectified", "rectified, rescaling")
 LINEAR = ("TET", "integrate", "linear", "instant")
 LIKE = ("integrate", "instant", "leaky, by its rate")
 """Charges with the equations of another one."""
+DELAYED = ("late", "refractory")
 RESETS = {
     "hard": lambda _: {},
     "to another value": lambda threshold: {"v_reset": -0.25 * threshold},
     "soft": lambda _: {"reset": "soft"},
     "late": lambda _: {"reset": "late"},
+    "refractory": lambda _: {"reset": "refractory"},
     "none": lambda _: {"reset": "none"},
 }
 THRESHOLDS = (1.0, 0.2, 0.5, 3.0, 1e-6, np.float32(2.0**-120))
@@ -63,12 +66,12 @@ def currents(threshold):
         pytest.param(charge, reset, marks=pytest.mark.slow if charge in LIKE else [])
         for charge in CHARGES
         for reset in RESETS
-        if reset != "late" or charge in LINEAR
+        if reset not in DELAYED or charge in LINEAR
     ],
 )
 def test_every_neuron_is_exact(charge, reset, form):
     for strict in (False, True):
-        for threshold in (*THRESHOLDS, *(() if reset == "late" or charge in RECTIFIED else BELOW)):
+        for threshold in (*THRESHOLDS, *(() if reset in DELAYED or charge in RECTIFIED else BELOW)):
             spec = CHARGES[charge](strict=strict, threshold=float(threshold), **RESETS[reset](float(threshold)))
             x = currents(threshold)
             expected = fire(spec, x)
@@ -123,10 +126,10 @@ def drawn(seed):
 
     strict, threshold, initial = bool(draw.integers(2)), draw.uniform(0.2, 1.5, (3, 4, 5)), constant(-0.5, 0.19)
     threshold = threshold if seed % 3 else 0.5
-    reset = ("hard", "soft", "late", "none")[seed % 4]
+    reset = RESET_KINDS[seed % 5]
     hard = {"v_reset": constant(-0.5, 0.1)} if reset == "hard" else {}
     common = {"strict": strict, "threshold": threshold, "reset": reset, "v_initial": initial, **hard}
-    if reset == "late" or draw.integers(2):
+    if reset in DELAYED or draw.integers(2):
         return NeuronSpec.linear(decay=constant(0, 1), gain=constant(0.5, 2), bias=constant(-0.1, 0.1), **common)
     leak = {"tau": constant(1.1, 8)} if draw.integers(2) else {"rate": constant(0.1, 0.9)}
     return NeuronSpec.leaky(decay_input=bool(draw.integers(2)), **leak, v_rest=constant(-0.2, 0.2), **common)

@@ -14,6 +14,7 @@ SPECS = {
     "soft": NeuronSpec.leaky(decay_input=True, tau=1.7, reset="soft"),
     "tet": NeuronSpec.linear(decay=0.5, strict=True),
     "late": NeuronSpec.linear(decay=0.9, strict=True, reset="late", threshold=0.7),
+    "refractory": NeuronSpec.linear(decay=0.9, strict=True, reset="refractory", threshold=0.7),
     "none": NeuronSpec.linear(decay=0.3, gain=1.3, bias=0.1, strict=False, reset="none"),
     "klif": dataclasses.replace(NeuronSpec.leaky(decay_input=True, tau=2.0, v_reset=-0.2), slope=1.3),
     "klif, rescales": dataclasses.replace(

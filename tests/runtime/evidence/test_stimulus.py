@@ -145,7 +145,9 @@ def test_of_long_windows_fewer_places_are_recorded(shape, time_steps, of_stimulu
 CHARGES, RESETS = ("linear", "decayed", "leaky"), ("hard", "soft", "none")
 
 
-@pytest.mark.parametrize(("charge", "reset"), [*itertools.product(CHARGES, RESETS), ("linear", "late")])
+@pytest.mark.parametrize(
+    ("charge", "reset"), [*itertools.product(CHARGES, RESETS), ("linear", "late"), ("linear", "refractory")]
+)
 def test_ties_tell_each_constant_of_each_neuron(charge, reset):
     """One of the values of a constant is 1 % off, or 0.01 if it is 0, and spikes of this neuron differ."""
     v_reset = np.linspace(-0.3, -0.1, 4) if reset == "hard" else 0.0

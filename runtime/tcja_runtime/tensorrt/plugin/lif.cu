@@ -23,7 +23,8 @@
 #define HARD 0
 #define SOFT 1
 #define LATE 2
-#define NONE 3
+#define REFRACTORY 3
+#define NONE 4
 
 #if HALF
 #define ONE ((Io)0x3c00)
@@ -59,6 +60,8 @@ struct Neuron {
         float h = v * DECAY + x * GAIN + BIAS;
 #if RESET == LATE
         h = fired ? h - THRESHOLD : h;
+#elif RESET == REFRACTORY
+        h = fired ? 0.0f : h;
 #endif
 #elif CHARGE == DECAYED
         float h = v + leak(x - (v - V_REST));

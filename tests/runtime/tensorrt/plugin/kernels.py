@@ -25,6 +25,7 @@ SPECS = {
     "v_initial": NeuronSpec.linear(decay=0.5, strict=True, v_initial=1.5),
     "soft": NeuronSpec.linear(decay=0.5, strict=False, reset="soft"),
     "late": NeuronSpec.linear(decay=0.9, strict=True, reset="late"),
+    "refractory": NeuronSpec.linear(decay=0.9, bias=0.1, strict=False, threshold=0.7, reset="refractory"),
     "no reset": NeuronSpec.linear(decay=0.5, strict=True, reset="none"),
     "klif": dataclasses.replace(NeuronSpec.leaky(decay_input=True, tau=3.0, v_reset=-0.5), slope=1.3),
     "klif, soft, rescales": dataclasses.replace(

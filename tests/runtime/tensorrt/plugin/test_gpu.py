@@ -46,14 +46,14 @@ def compare(kernel, current):
 
 def drawn(generator):
     """A neuron with any constants."""
-    reset = str(generator.choice(["hard", "soft", "late", "none"]))
+    reset = str(generator.choice(["hard", "soft", "late", "refractory", "none"]))
     strict, threshold = bool(generator.random() < 0.5), float(generator.choice([0.25, 0.7, 1.0]))
     v_reset = float(generator.choice([0.0, -0.5, 0.1])) if reset == "hard" else 0.0
     rest = {"strict": strict, "threshold": threshold, "reset": reset, "v_reset": v_reset}
     if generator.random() < 0.4:
         decay, gain, bias = (float(value) for value in generator.random(3))
         return NeuronSpec.linear(decay=decay, gain=gain, bias=bias - 0.5, **rest)
-    if reset == "late":
+    if reset in ("late", "refractory"):
         return NeuronSpec.linear(decay=float(generator.choice([0.5, 0.9, 1.0])), **rest)
     leak = {"tau": float(1 + 9 * generator.random())} if generator.random() < 0.7 else {"rate": 0.3}
     return NeuronSpec.leaky(decay_input=bool(generator.random() < 0.5), **leak, **rest)
