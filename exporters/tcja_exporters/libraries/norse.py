@@ -6,6 +6,10 @@ r_mem = dt tau_mem_inv that leak in each step. LI returns v_t and never fires:
     j_t = j_{t-1} - r_syn j_{t-1} + x_t
     h_t = v_{t-1} + r_mem ((v_leak - v_{t-1}) + j_t)
 
+The membrane starts at v_leak. As a rounded difference changes its sign alone if its operands change places, h_t has the
+bits of v_{t-1} + r_mem (j_t - (v_{t-1} - v_leak)), the charge of our neuron. LIFBoxCell adds v_leak to the current
+before it subtracts the membrane, which rounds otherwise.
+
 Source: Pehle and Pedersen, "Norse - A deep learning library for spiking neural networks" (2021),
 ``norse/torch/functional/lif.py``, ``leaky_integrator.py``, ``lif_box.py`` and ``iaf.py`` of norse 1.1. norse's neurons
 fire above the threshold, not at it.
@@ -20,7 +24,7 @@ import torch
 from torch import nn
 
 from tcja_exporters.libraries import refused
-from tcja_exporters.libraries.recognition import Calls, Recognised, ancestors, scalar
+from tcja_exporters.libraries.recognition import Calls, Recognised, ancestors
 from tcja_exporters.modules.composed import SynapticNeuron
 from tcja_exporters.modules.neurons import Neuron, SpikingNeuron, SteppedNeuron
 from tcja_runtime.neuron import NeuronSpec
@@ -51,31 +55,27 @@ def recognise(module: nn.Module) -> Recognised | None:
 
 
 def _with_current(cell: Any) -> Recognised:
-    """Return the recognised neuron for a LIF or LI, or one of their cells.
-
-    Raises:
-        ValueError: our neuron has no such constants.
-    """
+    """Return the recognised neuron for a LIF or LI, or one of their cells."""
     p, name = cell.p, type(cell).__name__
     spec = NeuronSpec.leaky(
         decay_input=True,
-        rate=scalar("tau_mem_inv", cell.dt * p.tau_mem_inv),
-        threshold=scalar("v_th", getattr(p, "v_th", 1.0)),
+        rate=cell.dt * p.tau_mem_inv,
+        threshold=getattr(p, "v_th", 1.0),
         strict=True,
+        v_reset=getattr(p, "v_reset", 0.0),
+        v_initial=p.v_leak,
+        v_rest=p.v_leak,
     )
-    leak, v_reset = scalar("v_leak", p.v_leak), scalar("v_reset", getattr(p, "v_reset", 0.0))
-    if leak or v_reset:
-        raise ValueError(f"its v_leak ({leak:g}) and v_reset ({v_reset:g}) must be 0")
     return Recognised(
         spec=spec.integrator() if name.startswith("LI") and not name.startswith("LIF") else spec,
         library="norse",
         calls="step" if name.endswith("Cell") else "window",
         pairs=True,
-        build=functools.partial(_built, scalar("tau_syn_inv", cell.dt * p.tau_syn_inv)),
+        build=functools.partial(_built, cell.dt * p.tau_syn_inv),
     )
 
 
-def _built(rate: float, known: Recognised) -> nn.Module:
+def _built(rate: Any, known: Recognised) -> nn.Module:
     """Return the replacement of a neuron whose synaptic current leaks with a rate."""
 
     def part(spec: NeuronSpec) -> Neuron:
@@ -86,14 +86,9 @@ def _built(rate: float, known: Recognised) -> nn.Module:
 
 
 def _li_box(cell: Any) -> NeuronSpec:
-    """Return the constants of a LIBoxCell.
-
-    Raises:
-        ValueError: our integrator has no such constants.
-    """
-    if leak := scalar("v_leak", cell.p.v_leak):
-        raise ValueError(f"its v_leak ({leak:g}) must be 0")
-    return NeuronSpec.leaky(decay_input=True, rate=scalar("tau_mem_inv", cell.dt * cell.p.tau_mem_inv)).integrator()
+    """Return the constants of a LIBoxCell."""
+    rate, leak = cell.dt * cell.p.tau_mem_inv, cell.p.v_leak
+    return NeuronSpec.leaky(decay_input=True, rate=rate, v_initial=leak, v_rest=leak).integrator()
 
 
 def _lif_box(cell: Any) -> NeuronSpec:
@@ -104,7 +99,10 @@ def _lif_box(cell: Any) -> NeuronSpec:
     """
     p = cell.p
     if (torch.as_tensor(p.v_leak) != 0).any():
-        raise ValueError("its v_leak is not 0, and norse adds it to the current; train it with v_leak = 0")
+        raise ValueError(
+            "its v_leak is not 0, and norse adds it to the current before it subtracts the membrane, which rounds "
+            "otherwise than our charge; train it with v_leak = 0"
+        )
     resets: dict[str, Reset] = {"reset_value": "hard", "reset_subtract": "soft"}
     reset = resets.get(getattr(p.reset_method, "__name__", ""))
     if reset is None:

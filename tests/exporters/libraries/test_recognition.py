@@ -132,7 +132,7 @@ def reloaded() -> nn.Module:
             "its membrane follows an exponential equation, and the charge of our neurons is linear",
         ),
         (never_reset, "its reset subtracts an infinite threshold, which is no number; give it a v_reset"),
-        (leaking, "its v_leak is not 0, and norse adds it to the current; train it with v_leak = 0"),
+        (leaking, "its v_leak is not 0, and norse adds it to the current before it subtracts the membrane, which"),
         (
             reloaded,
             r"it is built with reset_mechanism='subtract', but its checkpoint says 'zero' \(reset_mechanism_val = 1\)",

@@ -14,15 +14,17 @@ pytestmark = [
 ]
 
 
-def norse(kind, draw):
+def norse(kind, draw, *, own=False):
+    """A neuron of norse that leaks to a membrane other than 0; `own`: with constants that differ by neuron."""
     import norse.torch as library
 
-    parameters = {"tau_mem_inv": draw(20.0, 900.0)}
+    parameters = {"tau_mem_inv": draw(20.0, 900.0), "v_leak": draw(-0.3, 0.3)}
     if "Box" not in kind:
         parameters["tau_syn_inv"] = draw(50.0, 900.0)
     if kind.startswith("LIF"):
-        parameters["v_th"] = draw(0.2, 1.5)
-    tensors = {name: torch.as_tensor(value) for name, value in parameters.items()}
+        parameters |= {"v_th": draw(0.2, 1.5), "v_reset": draw(-0.4, 0.1)}
+    shares = torch.linspace(0.9, 1.1, UNITS) if own else torch.ones(())
+    tensors = {name: value * shares for name, value in parameters.items()}
     record = {"LIF": library.LIFParameters, "LIB": library.LIBoxParameters}.get(kind[:3], library.LIParameters)
     return getattr(library, kind)(p=record(**tensors))
 
@@ -43,6 +45,8 @@ def spikingjelly(kind, draw, **options):
 MADE = {
     "norse LIF": lambda draw: norse("LIF", draw),
     "norse LIFCell": lambda draw: norse("LIFCell", draw),
+    "norse LIFCell, constants of its neurons": lambda draw: norse("LIFCell", draw, own=True),
+    "norse LICell, constants of its neurons": lambda draw: norse("LICell", draw, own=True),
     "norse LI": lambda draw: norse("LI", draw),
     "norse LICell": lambda draw: norse("LICell", draw),
     "norse LIBoxCell": lambda draw: norse("LIBoxCell", draw),
