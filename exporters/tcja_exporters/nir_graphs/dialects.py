@@ -156,9 +156,9 @@ class Norse(Dialect):
     """norse's LIFBoxCell, LIBoxCell, IAFCell and LIFCell.
 
         LIFBoxCell  h_t = v_{t-1} + rate (x_t - v_{t-1})              rate = dt tau_mem_inv
-        LIBoxCell   the same; it never fires, and returns h_t
+        LIBoxCell   h_t = v_{t-1} + rate (x_t - (v_{t-1} - v_leak)); it never fires, and returns h_t
         IAFCell     h_t = v_{t-1} + x_t
-        LIFCell     i_t = (1 - rate_syn) i_{t-1} + x_t, then LIFBoxCell with the current i_t
+        LIFCell     i_t = (1 - rate_syn) i_{t-1} + x_t, then fires with the charge of LIBoxCell and the current i_t
 
     It writes tau = dt / tau_mem_inv and tau_syn = dt / tau_syn_inv, which are not times but times multiplied by dt. It
     writes no v_reset.
@@ -171,7 +171,7 @@ class Norse(Dialect):
 
     def _rules(self) -> Mapping[str, Callable[[Constants], Stages]]:
         return {
-            "LIF": lambda of: (self._box(of, "tau", self.RESETS[self.reset]),),
+            "LIF": lambda of: (self._box(of),),
             "LI": lambda of: (NeuronSpec.leaky(**self._charge(of, "tau"), reset="none").integrator(),),
             "IF": self._integrator,
             "CubaLIF": self._with_current,
@@ -184,17 +184,20 @@ class Norse(Dialect):
     def _with_current(self, of: Constants) -> Stages:
         of.expect("w_in", 1.0, "norse writes 1")
         synapse = NeuronSpec.leaky(decay_input=False, rate=number(self._rate(of, "tau_syn")), reset="none")
-        return (synapse.integrator(), self._box(of, "tau_mem", "hard"))
+        return (synapse.integrator(), self._spiking(of, self._charge(of, "tau_mem"), "hard"))
 
-    def _box(self, of: Constants, tau: str, reset: Reset) -> NeuronSpec:
+    def _box(self, of: Constants) -> NeuronSpec:
+        of.expect("v_leak", 0.0, "with another one, norse's LIFBoxCell rounds in an order that is not supported")
+        return self._spiking(of, self._charge(of, "tau"), self.RESETS[self.reset])
+
+    def _spiking(self, of: Constants, charge: Mapping[str, Any], reset: Reset) -> NeuronSpec:
         of.expect("v_reset", 0.0, "norse writes 0")
-        charge = self._charge(of, tau)
         return NeuronSpec.leaky(**charge, threshold=number(of["v_threshold"]), strict=True, reset=reset)
 
     def _charge(self, of: Constants, tau: str) -> dict[str, Any]:
         of.expect("r", 1.0, "norse writes 1")
-        of.expect("v_leak", 0.0, "with another one, norse rounds in an order that is not supported")
-        return {"decay_input": True, "rate": number(self._rate(of, tau))}
+        rest = number(of["v_leak"])
+        return {"decay_input": True, "rate": number(self._rate(of, tau)), "v_initial": rest, "v_rest": rest}
 
     def _rate(self, of: Constants, name: str) -> Array:
         """Return dt tau_inv, from tau = dt / tau_inv, as torch computes both."""

@@ -154,9 +154,9 @@ def test_norse(dt, reset, tmp_path):
         nn.Linear(20, 12, bias=False),
         norse.IAFCell(dt=dt),
         nn.Linear(12, 8),
-        norse.LIFCell(norse.LIFParameters(torch.tensor(0.5 / dt), torch.tensor(0.25 / dt)), dt=dt),
+        norse.LIFCell(norse.LIFParameters(torch.tensor(0.5 / dt), torch.tensor(0.25 / dt), torch.tensor(0.125)), dt=dt),
         nn.Linear(8, 3),
-        norse.LIBoxCell(norse.LIBoxParameters(torch.tensor(0.25 / dt)), dt=dt),
+        norse.LIBoxCell(norse.LIBoxParameters(torch.tensor(0.25 / dt), torch.tensor(-0.5)), dt=dt),
     )
     dyadic(net)
     graph = norse.to_nir(net, torch.zeros(1, 6), dt=dt)
