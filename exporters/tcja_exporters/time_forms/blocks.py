@@ -105,7 +105,7 @@ class _Block:
     def _resets_first(self) -> bool:
         """Whether a block begins with the reset of the step before it, which must keep v_initial as it is.
 
-        With the resets late and none, the membrane after the reset is h.
+        With the resets late, refractory and none, the membrane after the reset is h.
         """
         spec = self.neuron.spec
         start = array_of(spec.v_initial).astype(np.float32)
@@ -127,7 +127,7 @@ class _Block:
         v, x, kind = at.prefix + "v", at.prefix + "x", TensorProto.FLOAT16 if half else TensorProto.FLOAT
         before = Nodes(at.layer, f"{at.prefix}before/")
         h, fires = before.barrier(v, "v"), ""
-        if self.neuron.spec.reset == "late" or self._resets_first:
+        if self.neuron.spec.delayed or self._resets_first:
             fires = self.neuron.fire(before, h)
         state = State(self.neuron.reset(before, h, fires) if self._resets_first else h, fires)
         at.take(before)

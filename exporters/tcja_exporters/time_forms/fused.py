@@ -9,6 +9,7 @@ A step has the neuron's charge in the trained order, one comparison, and a selec
     reset    hard      v = v_reset where f, else h
              soft      v = h - threshold where f, else h
              late      h = h - threshold where f of the step before, else h; v = h
+             refractory  h = 0 where f of the step before, else h; v = h
              none      v = h
 
 A neuron with a slope has h = max(slope * h, 0) after the charge. If it rescales, h and the threshold are divided by the
