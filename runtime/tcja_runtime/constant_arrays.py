@@ -102,7 +102,9 @@ def constant(name: str, value: Any) -> Constant:
         raise BadInput(f"`{name}` of a neuron is {found}, and must be a number or an array of numbers") from error
     if array.size == 0:
         raise BadInput(f"`{name}` of a neuron is an array without values")
-    if (array == array.flat[0]).all():
+    if np.array_equal(
+        array, np.broadcast_to(array.flat[0], array.shape), equal_nan=True
+    ):  # a NaN is refused as a number
         return float(array.flat[0])
     first = next(axis for axis, size in enumerate(array.shape) if size > 1)
     return ConstantArray(array.shape[first:], tuple(array.reshape(-1).tolist()))
@@ -161,8 +163,10 @@ class Constants:
         """Check that all constants fit a layer of a shape without time and batch.
 
         Raises:
-            ValueError: a constant does not broadcast to the shape, or it has too many values.
+            ValueError: the shape has no neurons, or a constant does not broadcast to it or has too many values.
         """
+        if 0 in shape:
+            raise ValueError(f"its layer has the shape {list(shape)}, which has no neurons")
         for name, value in self.arrays.items():
             check_fits(name, value, shape)
 

@@ -218,7 +218,10 @@ def _check_source(request: ExportRequest) -> None:
     elif request.model is None and not request.trust_checkpoint and request.output is not None:
         raise BadInput("`output` chooses one of the values that `model` returns; give `model` too, or leave it out")
     elif request.model is None and not request.trust_checkpoint and request.says_input:
-        raise BadInput("`shape`, `input` and `layout` say what `model` takes; give `model` too, or leave them out")
+        raise BadInput(
+            "`shape`, `input` and `layout` say what `model` takes; give `model` too, `trust_checkpoint` if the file "
+            "holds the network itself, or leave them out"
+        )
     if request.model is not None and (request.network or request.settings):
         raise BadInput("`network` and `settings` are for networks of the registry, not for `model`")
     for name in request.reading.given if request.data is None else ():

@@ -102,7 +102,7 @@ CALLS = {
         ("check('a', samples=2_000_000)", "`samples` 2000000 must be 1 to 1,000,000"),
         (
             "check('a', layout='TN')",
-            "`shape`, `input` and `layout` say what `model` takes; give `model` too, or leave them out",
+            "`shape`, `input` and `layout` say what `model` takes; give `model` too, `trust_checkpoint` if the file",
         ),
         ("check('a', bacth=3)", "`bacth` is no option of check; the nearest is `batch`"),
     ),

@@ -9,6 +9,7 @@ from tcja_runtime import records
 from tcja_runtime.bundle.stepwise import State
 from tcja_runtime.constant_arrays import MOST_VALUES, ConstantArray, check_fits, constant
 from tcja_runtime.errors import BadInput
+from tcja_runtime.neuron import NeuronSpec
 
 CHANNELS = constant("decay", np.array([0.5, 0.25, 1.0]).reshape(3, 1, 1))
 
@@ -76,6 +77,17 @@ def test_an_array_fits_layers_that_it_broadcasts_to():
     for shape in ((4, 4, 5), (3, 4), (1, 4, 5)):
         with pytest.raises(ValueError, match=r"decay has the shape \[3, 1, 1\], which does not"):
             check_fits("decay", CHANNELS, shape)
+
+
+def test_a_layer_without_neurons_is_refused():
+    with pytest.raises(ValueError, match=r"^its layer has the shape \[0, 4\], which has no neurons"):
+        NeuronSpec.linear(decay=0.5, strict=True).check_fits((0, 4))
+
+
+@pytest.mark.parametrize("value", [np.nan, torch.tensor(torch.nan), np.full(3, np.nan), np.array([0.5, np.nan])])
+def test_a_constant_that_is_no_number_is_refused(value):
+    with pytest.raises(ValueError, match="^neuron decay must be finite"):
+        NeuronSpec.linear(decay=value, strict=True)
 
 
 def test_a_manifest_has_a_limit_of_values():

@@ -149,7 +149,7 @@ def remarks(beside: Mapping[str, Any], neurons: Mapping[str, NeuronSpec], time_s
             continue
         if name in _STEPS and value != time_steps:
             found.append(f"{CHECK}the checkpoint says {key} = {value:g}, but T is {time_steps} here")
-        elif not neurons:
+        elif not neurons or not math.isfinite(value):  # an infinite threshold is of no spiking layer
             continue
         elif name in _THRESHOLDS and not any(_near(spec.threshold, value) for spec in neurons.values()):
             found.append(_contradiction(key, value, {spec.fire_rule for spec in neurons.values()}))

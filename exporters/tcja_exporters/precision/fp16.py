@@ -3,7 +3,8 @@
 In float16: convolutions and matrix products with lowered weights, and element-wise operations next to them. In float32:
 spiking neurons, the modules that the user keeps, means and sums of many values (whose range and rounding exceed
 float16), and all operators that are not known to be safe. An operator that only moves or selects values is in float16
-if the node before it is, or if all nodes after it are. With this rule, the casts are where the tensors are small.
+if the node before it is, or, unless it is a transpose, if all nodes after it are. With this rule, the casts are where
+the tensors are small.
 """
 
 from __future__ import annotations
@@ -98,9 +99,11 @@ def _chosen(graph: gs.Graph, weights: set[str]) -> set[str]:
         made = [tensor.inputs[0].name in chosen if tensor.inputs else False for tensor in _data(node)]
         if (node.name in able and any(made)) or (node.name in movers and made and all(made)):
             chosen.add(node.name)
+    # A transpose stays before the cast: ONNX Runtime 1.32 crashes as it loads a cast, a transpose and a product.
+    kept = {node.name for node in graph.nodes if node.op == "Transpose"}
     for node in reversed(graph.nodes):
         readers = [reader.name for tensor in node.outputs for reader in tensor.outputs]
-        if node.name in able | movers and readers and chosen.issuperset(readers):
+        if node.name in (able | movers) - kept and readers and chosen.issuperset(readers):
             chosen.add(node.name)
     return chosen
 

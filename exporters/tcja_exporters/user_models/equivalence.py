@@ -29,6 +29,9 @@ OUTPUT = 1e-9
 """The largest allowed difference of the outputs in float64. (Spikes may not differ at all.)"""
 
 
+_REMEDY = "register the neuron yourself; a state that forward itself sets or changes cannot be exported"
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
     """One run of a network.
@@ -332,7 +335,7 @@ def _first_difference(
             return {
                 name: f"'{name}' does not follow the equations of its constants ({found[name].library}): in float64 "
                 f"the first other spikes are at time step {step + 1}, in {int(differs[step].sum())} of "
-                f"{differs.shape[1]} neurons; register the neuron yourself"
+                f"{differs.shape[1]} neurons; {_REMEDY}"
             }
     return {}
 
@@ -343,7 +346,7 @@ def _other_membranes(
     """Return the integrators whose membranes differ, with a text that says so."""
     return {
         name: f"'{name}' does not follow the equations of its constants ({found[name].library}): in float64 its "
-        "membranes differ; register the neuron yourself"
+        f"membranes differ; {_REMEDY}"
         for name, expected in theirs.items()
         if name not in ours or not _close(ours[name], expected)
     }

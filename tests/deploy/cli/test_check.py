@@ -125,7 +125,7 @@ def test_the_same_as_json(run, checkpoint):
         (("net.pth", "--precision", "int8"), "--precision int8 measures its scales on windows, which should be real"),
         (
             ("net.pth", "--shape", "4,2,4,4"),
-            "--shape, --input and --layout say what --model takes; give --model too, or leave",
+            "--shape, --input and --layout say what --model takes; give --model too, --trust-checkpoint if the file",
         ),
         (
             ("net.pth", "--time-unit", "ms"),

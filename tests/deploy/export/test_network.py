@@ -104,7 +104,8 @@ def test_what_is_missing_is_said(folder):
     with pytest.raises(BadInput, match=re.escape(said)):
         trained("w.pth", shape=SHAPE)
     with pytest.raises(
-        BadInput, match="`shape`, `input` and `layout` say what `model` takes; give `model` too, or leave"
+        BadInput,
+        match="`shape`, `input` and `layout` say what `model` takes; give `model` too, `trust_checkpoint` if the file",
     ):
         trained("m.pth", shape=SHAPE, trust_checkpoint=False)
     with pytest.raises(BadInput, match="m.pth holds more than weights: loading it would call .*`trust_checkpoint`"):

@@ -115,11 +115,11 @@ def test_per_step(folder, capsys):
         ),
         (
             ["--shape", "4,2,4,4"],
-            "--shape, --input and --layout say what --model takes; give --model too, or leave them out",
+            "--shape, --input and --layout say what --model takes; give --model too, --trust-checkpoint if the file",
         ),
         (
             ["--layout", "step"],
-            "--shape, --input and --layout say what --model takes; give --model too, or leave them out",
+            "--shape, --input and --layout say what --model takes; give --model too, --trust-checkpoint if the file",
         ),
         (["--model", "mynet:build", "--shape", "4,2,4,4", "--classes", ""], "--classes has no class names"),
         (["--model", "mynet:build", "--shape", "4,2,4,4", "--classes", "a,b,a"], "--classes has the name 'a' twice"),

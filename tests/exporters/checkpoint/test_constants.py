@@ -105,6 +105,7 @@ LIF, TET = NeuronSpec.leaky(decay_input=True, tau=2.0), NeuronSpec.linear(decay=
         ({"args.tau": 1.5}, ["check this: the checkpoint says args.tau = 1.5, but no spiking layer has it: h = "]),
         ({"v_th": 0.3}, ["check this: the checkpoint says v_th = 0.3, but no spiking layer has it: h > 1, h >= 1"]),
         ({"v_reset": -1}, ["check this: the checkpoint says v_reset = -1, but no spiking layer has it: reset to 0"]),
+        ({"a.v_threshold": float("inf")}, []),
         ({"T": True, "tau": None, "v_th": "high", "lr": 0.1, "temperature": 7}, []),
     ],
 )
