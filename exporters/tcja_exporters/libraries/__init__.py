@@ -132,7 +132,7 @@ def _read(
         if not isinstance(spec, NeuronSpec | IntegerSpec):
             raise TypeError(f"it returns {an(type(spec).__name__)}, not a NeuronSpec")
         return spec
-    except Exception as error:  # a user's code can fail in any way
+    except (Exception, SystemExit) as error:  # a user's code can fail in any way
         raise ValueError(
             f"the function that returns its constants fails: {kind_and_line(error)}{where(error)}"
         ) from error

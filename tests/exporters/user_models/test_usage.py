@@ -1,5 +1,7 @@
 """Registered neurons as people write them: a run shows how they are called and what they return."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -302,6 +304,7 @@ def test_an_image_network_repeats_its_image(registered):
             r"'n1' cannot be exported: the neuron's decay has the shape \[3\], which does not broadcast to",
         ),
         (lambda _: 0.5, "'n1' .* cannot be exported: the function that returns its constants fails: "),
+        (lambda _: sys.exit(5), "the function that returns its constants fails: SystemExit: 5"),
     ],
 )
 def test_constants_that_cannot_be_read_are_named(constants, message, monkeypatch):
