@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
-from tcja_runtime.constant_arrays import Constant, ConstantArray, array_of
+from tcja_runtime.constant_arrays import Constant, array_of
 
 Charge: TypeAlias = Literal["linear", "decayed", "leaky"]
 Reset: TypeAlias = Literal["hard", "soft", "late", "refractory", "none"]
@@ -107,23 +106,8 @@ class Rules:
                     f"a linear charge has the tau None, the rate 0 and its v_reset as v_rest, got tau = {self.tau}, "
                     f"rate = {self.rate}, v_rest = {self.v_rest} and v_reset = {self.v_reset}"
                 )
-            return
-        numbers = {name: getattr(self, name) for name in ("decay", "gain", "bias", "rate", "v_rest", "tau")}
-        if any(isinstance(value, ConstantArray) for value in numbers.values()):
-            return  # `Constants.largest` has the largest value of each array, and these may be of different neurons
-        rate, tau = numbers["rate"], numbers["tau"]
-        follow = {
-            "decay": 1.0 - rate,
-            "gain": rate if self.charge_order == "decayed" else 1.0,
-            "bias": rate * numbers["v_rest"],
-            "rate": rate if tau is None else 1.0 / tau,
-        }
-        for name, value in follow.items():
-            if not math.isclose(numbers[name], value, rel_tol=1e-5, abs_tol=1e-6):  # a model stores float32
-                raise ValueError(
-                    f"the {name} of a {self.charge_order} charge follows from its leak and must be {value:g}, got "
-                    f"{numbers[name]:g}; use `leaky`"
-                )
+        elif self.charge_order == "leaky" and self.gain != 1.0:
+            raise ValueError(f"a leaky charge has the gain 1, got {self.gain}")
 
     def check_reset(self) -> None:
         """Check that the constants fit the reset.
