@@ -181,7 +181,8 @@ class _Copies:
         """Return which modules still have an operation for each time step, and why; empty if none has."""
         alive = {id(node) for node in self._graph.nodes}
         different = [node for family in self._families.values() if family.parents for node in family.nodes.values()]
-        told = []
+        told: list[str] = []
+        named: set[str] = set()
         for nodes, why in (
             (different, "their operations or constants differ from step to step"),
             (self._mixing, "they take several time steps, or are not known to treat each window alone"),
@@ -189,8 +190,10 @@ class _Copies:
             shown = [node for node in nodes if id(node) in alive and node.op not in (*MOVES, "Concat", "Gather")]
             times = collections.Counter((node.name.rpartition("/")[0] or node.op, node.op) for node in shown)
             names = dict.fromkeys(f"'{module}'" for (module, _), count in times.items() if count > 1)
-            if names:
-                told.append(f"{listed(names, _SHOWN)} stay once for each time step: {why}")
+            new = [name for name in names if name not in named]
+            named.update(new)
+            if new:
+                told.append(f"the models have the operations of {listed(new, _SHOWN)} once for each time step: {why}")
         stacked = [
             f"'{node.name.rpartition('/')[0]}'"
             for node in self._graph.nodes

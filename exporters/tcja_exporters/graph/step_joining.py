@@ -45,7 +45,7 @@ def join(model: onnx.ModelProto) -> None:
                 f"{counted(time_steps, 'time')}"
             )
         if any(membrane in read for step in steps for membrane in step.output[1:]):
-            raise BadInput(f"the network uses the membrane of '{layer}'; only its spikes can be exported")
+            raise BadInput(f"the network uses the membrane of '{layer}' beside its spikes, which cannot be exported")
         joined += _joined(model, layer, steps, made.get(tuple(step.input[0] for step in steps)))
     kept = [node for node in model.graph.node if node.op_type != custom_op.STEP]
     ordered = _in_order([*kept, *joined])

@@ -199,13 +199,14 @@ def _divide(network: _Network) -> _Division:
     if not any(node.op_type == custom_op.NAME for node in head):
         first = next(node for node in nodes if not stepwise.keys() & set(node.output) and network.varies(node))
         what = (
-            "takes single time steps out of the window, because the steps of a loop in forward are not all the same; "
-            "compute the same at each step"
+            "takes single time steps out of the window, because the models have some operations once for each time "
+            "step, which the export names; compute the same at each step"
             if first.op_type in ("Gather", "Slice", "Split")
             else "mixes time steps and is before every spiking layer, so no step can be computed before the window is "
             "complete; make it work step by step"
         )
-        raise BadInput(f"`streaming`: node '{first.name}' {what}, or leave `streaming` out")
+        module = first.name.rpartition("/")[0] or first.name
+        raise BadInput(f"`streaming`: '{module}' {what}, or leave `streaming` out")
     makers = {name: node for node in nodes for name in node.output}
     later = {node.output[0] for node in nodes if node.output[0] not in stepwise and network.varies(node)}
     read = [name for node in nodes if node.output[0] in later for name in node.input if name in stepwise]

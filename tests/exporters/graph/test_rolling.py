@@ -144,13 +144,21 @@ def whole_batch(net: Loop, x: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("loop", "products", "note"),
     [
-        (scaled, 3 + 1, "'Mul', 'Div', 'image' stay once for each time step: their operations or constants differ"),
-        (sum_of_values, 3, "'Add' stay once for each time step: they take several time steps, or are not known"),
-        (stacked_and_added, 3, "'Add' stay once for each time step: they take several time steps"),
+        (
+            scaled,
+            3 + 1,
+            "operations of 'Mul', 'Div', 'image' once for each time step: their operations or constants differ",
+        ),
+        (
+            sum_of_values,
+            3,
+            "operations of 'Add' once for each time step: they take several time steps, or are not known",
+        ),
+        (stacked_and_added, 3, "operations of 'Add' once for each time step: they take several time steps"),
         (
             whole_batch,
             3 + 1,
-            "'ReduceSum', 'Sub' stay once for each time step: they take several time steps, or are not known",
+            "operations of 'ReduceSum', 'Sub' once for each time step: they take several time steps, or are not known",
         ),
     ],
 )

@@ -254,9 +254,7 @@ def test_a_network_that_mixes_steps_first_is_refused():
     body = nn.Sequential(*attention("tcja", (3, 2), 5, 2), PerStep(nn.Conv2d(2, 4, 3)), SpikingNeuron(LIF))
     body.append(nn.Flatten(2))
     said = refused(Frames(body, Readout()), FRAMES)
-    assert said.startswith(
-        "`streaming`: node 'body.0.conv/Conv' mixes time steps and is before every spiking layer, so "
-    )
+    assert said.startswith("`streaming`: 'body.0.conv' mixes time steps and is before every spiking layer, so ")
     assert said.endswith(
         "no step can be computed before the window is complete; make it work step by step, or leave `streaming` out"
     )
@@ -277,8 +275,8 @@ class Loop(nn.Module):
 def test_a_loop_whose_steps_differ_is_refused_with_what_to_write():
     said = refused(Frames(Loop(), Readout()), FRAMES)
     assert re.fullmatch(
-        "`streaming`: node '[^']+' takes single time steps out of the window, because the steps of a loop in forward "
-        "are not all the same; compute the same at each step, or leave `streaming` out",
+        "`streaming`: '[^']+' takes single time steps out of the window, because the models have some operations once "
+        "for each time step, which the export names; compute the same at each step, or leave `streaming` out",
         said,
     )
 
