@@ -37,7 +37,7 @@ def name() -> str:
     return "fashion_mnist"
 
 
-SEEDS = [pytest.param(0, 30), pytest.param(1, 1000, marks=pytest.mark.slow)]
+SEEDS = [pytest.param(0, 30), pytest.param(1, 400, marks=pytest.mark.slow)]
 """The seed of the random numbers, and the number of changes."""
 
 ODD = (

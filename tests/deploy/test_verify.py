@@ -156,7 +156,8 @@ def test_attributes_of_the_custom_operator_must_be_the_neurons(verified, constan
 
     code, line = verified(change, MODEL)
     assert code == 1
-    assert f"it has neurons conv.2 whose {constant} is" in line
+    said = "constants are those of no neuron: a linear charge has" if constant == "charge_order" else f"{constant} is"
+    assert f"it has neurons conv.2 whose {said}" in line
 
 
 def test_what_parity_looks_at_must_be_there(verified):

@@ -67,6 +67,7 @@ def convert(
     _check_layout(layout, contract)
     reset(model)
     copied = _copied(model).eval()
+    _fix_rms_norms(copied)
     unwrap_parts(copied)
     original = Driven(copied, contract, layout)
     found = settled(original, inputs, _exportable_neurons(original.net))
@@ -150,6 +151,17 @@ def _check_layout(layout: str, contract: InputContract) -> None:
         raise BadInput(
             f"`layout` {layout} is for time steps, not for images; for features T,C,L, give `input` features"
         )
+
+
+def _fix_rms_norms(network: nn.Module) -> None:
+    """Give the RMS norms of a network that have no `eps` the one of float32, in place.
+
+    Without an `eps`, PyTorch takes the machine epsilon of the type of the input. The network was trained in float32, so
+    its reference in float64 computes with the same number.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.RMSNorm) and module.eps is None:
+            module.eps = torch.finfo(torch.float32).eps
 
 
 def _compute_parametrized(network: nn.Module) -> None:

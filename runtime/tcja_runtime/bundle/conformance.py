@@ -132,7 +132,7 @@ def departures(model: bytes, signature: NetworkSignature, *, counts: bool = Fals
         counts: whether the model also returns its spike counts.
 
     Raises:
-        ValueError: the bytes are not an ONNX model, or the attributes of a TcjaLif node do not describe a neuron.
+        ValueError: the bytes are not an ONNX model.
     """
     graph = list(protobuf.fields(protobuf.inside(exposed(model), protobuf.MODEL_GRAPH)))
     stored = {
@@ -162,9 +162,13 @@ def departures(model: bytes, signature: NetworkSignature, *, counts: bool = Fals
     for node in nodes:
         if protobuf.texts(node, protobuf.NODE_TYPE) == {"TcjaLif"}:
             (result,) = protobuf.texts(node, protobuf.NODE_OUTPUT)
-            said = spec_of(protobuf.attributes(node))
+            name = result.removesuffix("/spikes").removesuffix("/membranes")
+            try:
+                said = spec_of(protobuf.attributes(node))
+            except ValueError as error:
+                found.append(f"has neurons {name} whose constants are those of no neuron: {error}")
+                continue
             if result not in neurons:
-                name = result.removesuffix("/spikes").removesuffix("/membranes")
                 found.append(f"has neurons {name} that the manifest does not list")
             elif unlike := _unlike(said, neurons[result].neuron):
                 found.append(f"has neurons {neurons[result].name} whose {unlike}")

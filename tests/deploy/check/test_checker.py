@@ -41,10 +41,8 @@ QUICK = (
 )
 SLOW = (
     "Synaptic of snnTorch",
-    "LIF of norse",
     "an operation without a rule",
     "snnTorch, hidden states",
-    "norse, loop",
     "a neuron that is not known",
     "fp16",
     "a recurrent layer",

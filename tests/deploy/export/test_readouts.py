@@ -147,6 +147,7 @@ def test_a_wrong_constant_of_an_integrator_fails(exported, tmp_path, capsys):
                 node = next(node for node in model.graph.node if node.name == f"{name}/{custom_op.NAME}")
                 spec = custom_op.spec_of(node)
                 fields = {constant: getattr(spec, constant) * 0.99, "charge_order": "linear", "rate": 0.0, "tau": None}
+                fields["v_rest"] = spec.v_reset
                 other = dataclasses.replace(spec, **fields)
                 del node.attribute[:]
                 found = onnx.helper.make_node(custom_op.NAME, [], [], **custom_op.attributes(other))

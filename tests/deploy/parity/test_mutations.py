@@ -34,7 +34,7 @@ from ...exporters.peers import odd, own
 from . import mutations
 from .mutations import Mutation, change
 
-SMALL = (*networks.SMALL.values(), networks.REGISTRY["tet_cifar10dvs"])
+SMALL = (networks.SMALL["fashion_mnist"], networks.REGISTRY["tet_cifar10dvs"])
 
 
 @dataclasses.dataclass(frozen=True)

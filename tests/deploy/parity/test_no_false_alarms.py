@@ -11,7 +11,7 @@ from tcja_deploy.export.request import ExportRequest
 from ... import networks
 from ...exporters.peers import odd
 
-SEEDS = 12
+SEEDS = 6
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ def run_picture() -> str:
             title=f"{'a_rather_long_folder_name/' * 4}user24.aedat, window {n}",
             label="a class",
             top=[(f"{'class_with_a_long_name' * n}", 0.5 / n) for n in range(1, 6)],
+            kind="frames",
             inputs=random.poisson(0.1, (20, 2, 32, 32)).astype(np.float32),
             polarity=("off", "on"),
             gates={"conv.3.gate": random.uniform(size=(20, 512)).astype(np.float32)},

@@ -82,12 +82,12 @@ def test_mutations_of_aedat4(tmp_path):
     made = writers.FORMATS["aedat4"]
     data = made.write(writers.some(made, 120))
     refused = 0
-    for seed in range(220):
+    for seed in range(110):
         file = tmp_path / "a.aedat4"
         file.write_bytes(mutated(random.Random(seed), data))
         with no_hang():
             refused += checked(file, "aedat4") is None
-    assert refused > 100
+    assert refused > 50
 
 
 def untold(name: str, data: bytes, events: list[writers.Event]) -> set[int]:
