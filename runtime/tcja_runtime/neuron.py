@@ -254,7 +254,13 @@ class NeuronSpec(Constants, Rules):
         return cls(**{**fields, **arrays})
 
     def integrator(self) -> NeuronSpec:
-        """Returns the neuron with the same charge that never fires and returns its membranes."""
+        """Returns the neuron with the same charge that never fires and returns its membranes.
+
+        Raises:
+            ValueError: the charged membrane is rectified, which an integrator does not do.
+        """
+        if self.slope is not None:
+            raise ValueError("its membranes are rectified, and those of an integrator are not")
         return dataclasses.replace(
             self,
             threshold=0.0,
@@ -262,8 +268,6 @@ class NeuronSpec(Constants, Rules):
             reset="none",
             v_reset=0.0,
             v_rest=0.0 if self.charge_order == "linear" else self.v_rest,
-            slope=None,
-            rescales=False,
             returns="membranes",
         )
 

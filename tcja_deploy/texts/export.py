@@ -19,6 +19,7 @@ from tcja_runtime.bundle.bundle import REPORT
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.counting import counted
+from tcja_runtime.neuron import NeuronSpec
 
 _NO_RECORDINGS = (
     "It takes frames, and no recordings of events: how they are cut is not known. For recordings, export with `split` "
@@ -81,10 +82,10 @@ def _details(manifest: Manifest, options: TextOptions) -> list[RenderableType]:
 
 def neurons(layers: Iterable[Layer]) -> list[str]:
     """Return the constants of the neurons of layers, a line for all layers that have the same."""
-    alike: dict[str, list[str]] = {}
+    alike: dict[NeuronSpec, list[str]] = {}
     for layer in layers:
-        alike.setdefault(layer.neuron.rules, []).append(layer.name)
-    return [f"Neurons of {', '.join(names)}: {rules}" for rules, names in alike.items()]
+        alike.setdefault(layer.neuron, []).append(layer.name)
+    return [f"Neurons of {', '.join(names)}: {neuron.rules}" for neuron, names in alike.items()]
 
 
 def _precision(manifest: Manifest) -> str:

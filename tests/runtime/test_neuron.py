@@ -125,6 +125,10 @@ def test_json_round_trip(spec):
         (lambda: dataclasses.replace(TET, rate=0.5), r"the rate 0 .* got tau = None, rate = 0.5"),
         (lambda: dataclasses.replace(TET, v_rest=0.5), "its v_reset as v_rest, .* v_rest = 0.5 and v_reset = 0.0"),
         (lambda: dataclasses.replace(LEAKY, gain=2.0), "a leaky charge has the gain 1, got 2.0"),
+        (
+            lambda: dataclasses.replace(LIF, slope=2.0).integrator(),
+            "membranes are rectified, and those of an integrator",
+        ),
     ],
 )
 def test_impossible_constants_are_refused(build, message):

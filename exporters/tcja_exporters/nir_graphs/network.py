@@ -90,9 +90,10 @@ class GraphNetwork(nn.Module):
 def _applied(part: nn.Module, x: Tensor) -> Tensor:
     """Apply a part to x [T, N, ...]: neurons to the window, all else to each time step."""
     if isinstance(part, (Neuron, SynapticNeuron)):
-        return part(x)  # type: ignore[no-any-return]
+        y: Tensor = part(x)
+        return y
     y = part(x.flatten(0, 1))
-    return y.reshape(*x.shape[:2], *y.shape[1:])  # type: ignore[no-any-return]
+    return y.reshape(*x.shape[:2], *y.shape[1:])
 
 
 def from_nir(path: Path, contract: InputContract, settings: Mapping[str, str]) -> TrainedNetwork:

@@ -95,6 +95,12 @@ def never_reset() -> nn.Module:
     return neuron.LIFNode(step_mode="m", v_threshold=float("inf"), v_reset=None)
 
 
+def rectified() -> nn.Module:
+    from spikingjelly.activation_based import neuron
+
+    return neuron.KLIFNode(step_mode="m", v_threshold=float("inf"))
+
+
 def exponential() -> nn.Module:
     from spikingjelly.activation_based import neuron
 
@@ -132,6 +138,7 @@ def reloaded() -> nn.Module:
             "its membrane follows an exponential equation, and the charge of our neurons is linear",
         ),
         (never_reset, "its reset subtracts an infinite threshold, which is no number; give it a v_reset"),
+        (rectified, "its membranes are rectified, and those of an integrator are not"),
         (leaking, "its v_leak is not 0, and norse adds it to the current before it subtracts the membrane, which"),
         (
             reloaded,
