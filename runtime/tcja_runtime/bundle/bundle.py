@@ -29,11 +29,12 @@ from typing import Any, TypedDict
 
 from tcja_runtime import records
 from tcja_runtime.bundle.card import CardFile, card
-from tcja_runtime.bundle.manifest import Json, Manifest, is_name
+from tcja_runtime.bundle.manifest import Json, Manifest
 from tcja_runtime.bundle.metadata import Description
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.counting import counted
 from tcja_runtime.errors import BadInput, user_error
+from tcja_runtime.files.reading import is_name
 from tcja_runtime.files.text import storable
 from tcja_runtime.records import argument
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import PurePosixPath
 from typing import Any, TypedDict
 
 from tcja_runtime import records
@@ -15,6 +14,7 @@ from tcja_runtime.bundle.signature import Layer, NetworkSignature, Tap, Unjudged
 from tcja_runtime.bundle.stepwise import Streaming
 from tcja_runtime.choices import LABEL_RULES, PRECISIONS, TIME_FORMS
 from tcja_runtime.data.contract import InputContract
+from tcja_runtime.files.reading import is_name
 from tcja_runtime.records import WrongField
 
 Json = dict[str, Any]
@@ -24,18 +24,6 @@ CHECK = "check this: "
 
 _LARGEST = 2**31
 """The limit of sizes: every size in a manifest must be smaller."""
-
-
-def is_name(name: str) -> bool:
-    """Whether a text can be the path of a file below a folder, written with "/" and in its shortest form."""
-    path = PurePosixPath(name)
-    return (
-        bool(path.parts)
-        and ".." not in path.parts
-        and not path.is_absolute()
-        and str(path) == name
-        and "\0" not in name
-    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

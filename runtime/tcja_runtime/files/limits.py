@@ -1,0 +1,80 @@
+"""How much of anything is read. A file that is larger than files of its kind can be is refused before it is read."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path, PurePosixPath
+
+from tcja_runtime.errors import BadInput
+
+_KIB, _MIB, _GIB = 2**10, 2**20, 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Limit:
+    """The largest size of a kind of file.
+
+    Attributes:
+        kind: the kind, a phrase such as "a manifest".
+        bytes: the largest size in bytes.
+    """
+
+    kind: str
+    bytes: int
+
+    def check(self, size: int, path: Path) -> None:
+        """Check the size of a file.
+
+        Args:
+            size: the size of the file, in bytes.
+            path: the file, for the message.
+
+        Raises:
+            BadInput: the file is too large.
+        """
+        if size > self.bytes:
+            raise BadInput(f"{path} has {size:,} bytes, and {self.kind} has at most {self.bytes:,}")
+
+
+MANIFEST = Limit("a manifest", 32 * _MIB)
+"""The manifest of a bundle. It holds the constants of neurons as text (`tcja_runtime.constant_arrays.MOST_VALUES`)."""
+SIDECAR = Limit("the description of an engine", 4 * _MIB)
+FIGURES = Limit("a comparison in JSON", 32 * _MIB)
+"""The file parity.json."""
+SIGNATURE = Limit("a signature or a key", _MIB)
+MODEL = Limit("a model without its weights", 256 * _MIB)
+"""The ONNX files of a bundle."""
+WEIGHTS = Limit("a file of weights", 8 * _GIB)
+ENGINE = Limit("an engine", 8 * _GIB)
+GOLDEN = Limit("a file of golden vectors", _GIB)
+PAGE = Limit("a page or a text", 64 * _MIB)
+"""The report, the model card, and the logs of a bundle."""
+SETTINGS = Limit("a file of settings", _MIB)
+"""A configuration file, a list of names."""
+CHECKPOINT = Limit("a checkpoint", 16 * _GIB)
+GRAPH = Limit("a NIR file", 8 * _GIB)
+PICTURE = Limit("a picture", 256 * _MIB)
+TABLE = Limit("a table of labels", 64 * _MIB)
+
+MOST_FILES = 10_000
+"""The most files and folders in a bundle."""
+
+_IN_BUNDLE = {
+    "manifest.json": MANIFEST,
+    "parity.json": FIGURES,
+    "engine.json": SIDECAR,
+    ".onnx": MODEL,
+    ".bin": WEIGHTS,
+    ".engine": ENGINE,
+    ".npz": GOLDEN,
+}
+
+
+def in_bundle(name: str) -> Limit:
+    """Returns the limit of a file of a bundle.
+
+    Args:
+        name: the path of the file in the bundle, with "/".
+    """
+    path = PurePosixPath(name)
+    return _IN_BUNDLE.get(path.name) or _IN_BUNDLE.get(path.suffix) or PAGE
