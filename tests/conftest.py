@@ -35,10 +35,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory) -> Iterator[None]:
-    """A cache folder for the tests alone."""
+def _own_folders(tmp_path_factory) -> Iterator[None]:
+    """Folders for caches, states and configurations for the tests alone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_CONFIG_DIRS"):
+            patch.setenv(name, str(tmp_path_factory.mktemp(name)))
+        for name in ("TCJA_PUBLIC_KEYS", "TCJA_REQUIRE_SIGNATURE"):
+            patch.delenv(name, raising=False)
         yield
 
 

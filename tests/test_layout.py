@@ -79,6 +79,7 @@ TESTED_THROUGH = {
         "bundle.engines bundle.manifest bundle.parity_summary bundle.sidecar bundle.signature choices"
     ),
     "runtime/test_neuron": "neuron_rules",
+    "runtime/origin/test_detached": "origin.programs",
     "runtime/data/test_contract": "data.split_rules",
     "runtime/data/test_dataset": "data.windows files.npz",
     "runtime/data/test_event_counts": "data.resizing",

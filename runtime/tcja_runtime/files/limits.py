@@ -51,6 +51,7 @@ PAGE = Limit("a page or a text", 64 * _MIB)
 """The report, the model card, and the logs of a bundle."""
 SETTINGS = Limit("a file of settings", _MIB)
 """A configuration file, a list of names."""
+BUILT_HERE = Limit("the list of engines built here", 16 * _MIB)
 CHECKPOINT = Limit("a checkpoint", 16 * _GIB)
 GRAPH = Limit("a NIR file", 8 * _GIB)
 PICTURE = Limit("a picture", 256 * _MIB)
@@ -63,6 +64,7 @@ _IN_BUNDLE = {
     "manifest.json": MANIFEST,
     "parity.json": FIGURES,
     "engine.json": SIDECAR,
+    ".sig": SIGNATURE,
     ".onnx": MODEL,
     ".bin": WEIGHTS,
     ".engine": ENGINE,

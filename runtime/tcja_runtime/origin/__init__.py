@@ -1,0 +1,1 @@
+"""Where a bundle comes from: signatures, the keys that the user trusts, and the engines that were built here."""

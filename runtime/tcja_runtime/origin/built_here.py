@@ -1,0 +1,77 @@
+"""The engines that were built on this machine by this user, known by their SHA-256.
+
+An engine is native code, and what a bundle says of it can be written by anybody. So the list is not in the bundle, but
+in the user's own folder for states: $XDG_STATE_HOME/tcja-deploy/engines, by default ~/.local/state. It has a line for
+each engine: its SHA-256, the time (UTC) and its name.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import re
+import stat
+from pathlib import Path
+
+from tcja_runtime.errors import BadInput, user_error
+from tcja_runtime.files import limits
+from tcja_runtime.files.reading import open_file
+
+
+def file() -> Path | None:
+    """Returns the path of the list; None if this user has no home folder."""
+    try:
+        return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "tcja-deploy" / "engines"
+    except RuntimeError:
+        return None
+
+
+def add(sha256: str, name: str) -> str:
+    """Add an engine that was just built to the list.
+
+    Args:
+        sha256: the SHA-256 of the engine, in hexadecimal.
+        name: the name of the engine, for people.
+
+    Returns:
+        Empty if the engine is in the list; else a sentence that says why not, and what follows from it.
+    """
+    path = file()
+    follows = "so this engine is of unknown origin from the next command on: 'trust_engine' loads it, or sign it"
+    if path is None:
+        return f"this user has no home folder for the list of engines built here, {follows}"
+    time = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    line = f"{sha256} {time} {re.sub(r'[^!-~]', '?', name)}\n"
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # One write of a short line at the end is whole, whatever else is written at the same time.
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        return f"{path}, the list of engines built here, cannot be written ({error.strerror}), {follows}"
+    return ""
+
+
+def known() -> frozenset[str]:
+    """Returns the SHA-256 of each engine in the list, in hexadecimal.
+
+    Raises:
+        BadInput: the list is not this user's own, or others may write it; or it cannot be read.
+    """
+    path = file()
+    if path is None:
+        return frozenset()
+    try:
+        with open_file(path, limits.BUILT_HERE) as stream:
+            found = os.fstat(stream.fileno())
+            if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                raise BadInput(f"{path}, the list of engines built here, must be a file that this user alone may write")
+            lines = stream.read().splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        return frozenset()
+    except OSError as error:
+        raise user_error(error, path) or error from error
+    return frozenset(line[:64].decode() for line in lines if re.match(rb"[0-9a-f]{64} ", line))

@@ -1,0 +1,121 @@
+"""Who signed a list of files: manifest.json, or the engines that were added to a signed bundle."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+
+from tcja_runtime.errors import BadInput
+from tcja_runtime.origin import detached, openssf
+from tcja_runtime.origin.keys import PublicKey
+from tcja_runtime.origin.openssf import Identity
+from tcja_runtime.origin.trust import PUBLIC_KEYS, Trusted
+
+ONLY_SIGNED = "Hashes show that no file changed since the list was written; only a signature shows who wrote it."
+"""What a hash proves and what only a signature proves, for people."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Statement:
+    """A list of files, and what stands beside it.
+
+    Attributes:
+        name: the name of the list in the bundle, such as "manifest.json".
+        content: its bytes, those that were read.
+        detached: the bytes of its signature (`tcja_runtime.origin.detached`); None if there is none.
+        openssf: the bytes of model.sig; None if there is none.
+        listed: the SHA-256 of each file that model.sig signs, in hexadecimal, by its name in the bundle.
+    """
+
+    name: str
+    content: bytes
+    detached: bytes | None = None
+    openssf: bytes | None = None
+    listed: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def signed(self) -> bool:
+        """Whether there is a signature, right or wrong."""
+        return self.detached is not None or self.openssf is not None
+
+
+class State(enum.Enum):
+    """What is known of a list's signature; the value says it to people."""
+
+    UNSIGNED = "not signed"
+    UNCHECKED = "signed; no key is trusted here, so the signature was not checked"
+    WRONG = "signed, but not by a key that is trusted here, or changed after it was signed"
+    TRUSTED = "signed"
+
+
+@dataclasses.dataclass(frozen=True)
+class Signer:
+    """What is known of a list's signature.
+
+    Attributes:
+        state: whether it is signed, and by a key that the user trusts.
+        by: the key, for people; empty unless the user trusts it.
+    """
+
+    state: State = State.UNSIGNED
+    by: str = ""
+
+    @property
+    def trusted(self) -> bool:
+        """Whether a key that the user trusts signed the list."""
+        return self.state is State.TRUSTED
+
+    def __str__(self) -> str:
+        return f"signed by {self.by}" if self.by else self.state.value
+
+
+def signer(statement: Statement, trusted: Trusted) -> Signer:
+    """Returns who signed a list. A program or a package that is missing is no error if another signature is right.
+
+    Raises:
+        Unavailable: the signature cannot be checked without a program or a package that this machine lacks.
+    """
+    if not statement.signed:
+        return Signer()
+    if not trusted:
+        return Signer(State.UNCHECKED)
+    if statement.detached is not None:
+        for key in trusted.keys:
+            if detached.is_by(statement.content, statement.detached, key):
+                return Signer(State.TRUSTED, str(key))
+    if statement.openssf is not None:
+        signers: tuple[PublicKey | Identity, ...] = (*trusted.keys, *trusted.identities)
+        for each in signers:
+            if openssf.is_by(statement.listed, statement.openssf, each):
+                return Signer(State.TRUSTED, str(each))
+    return Signer(State.WRONG)
+
+
+def check_required(statement: Statement, found: Signer, trusted: Trusted, path: str) -> None:
+    """Check that a bundle is signed as the user requires.
+
+    Args:
+        statement: the manifest.
+        found: who signed it.
+        trusted: the signers whom the user trusts.
+        path: the path of the bundle, for messages.
+
+    Raises:
+        BadInput: a signature is required, and the bundle has none by a signer whom the user trusts.
+    """
+    if not trusted.required or found.trusted:
+        return
+    asked = f"{trusted.why} requires a signature"
+    if found.state is State.UNSIGNED:
+        raise BadInput(f"{path} is not signed, and {asked}; sign it ('tcja-deploy sign'), or take a bundle that is")
+    if not trusted:
+        raise BadInput(
+            f"{path} is signed, and {asked}, but no public key is known here: give `public_keys`, or name them in "
+            f"{PUBLIC_KEYS} or in a configuration file"
+        )
+    named = ", ".join(map(str, (*trusted.keys, *trusted.identities)))
+    raise BadInput(
+        f"the signature of {path} is wrong: {statement.name} was changed after it was signed, or by none of those whom "
+        f"you trust ({named}) it was signed; take the bundle from whom you trust"
+    )

@@ -1,0 +1,158 @@
+"""Whom the user trusts: in the arguments of a call, in the environment, and in configuration files.
+
+    $XDG_CONFIG_HOME/tcja-deploy/config.json    of the user (default: ~/.config)
+    $XDG_CONFIG_DIRS/tcja-deploy/config.json    of the machine (default: /etc/xdg)
+    TCJA_PUBLIC_KEYS                            paths of public keys, with ":" between them
+    TCJA_REQUIRE_SIGNATURE                      1 or 0
+
+A configuration file is a JSON object with the fields of `Configuration`. A signature is required if any of these places
+requires one. The keys are those of the first place that names any: the arguments, the environment, the user's file, the
+machine's file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from tcja_runtime import records
+from tcja_runtime.errors import BadInput, user_error
+from tcja_runtime.files import limits
+from tcja_runtime.files.reading import read_file
+from tcja_runtime.origin.keys import PublicKey
+from tcja_runtime.origin.openssf import Identity
+from tcja_runtime.records import check_arguments
+
+PUBLIC_KEYS, REQUIRE_SIGNATURE = "TCJA_PUBLIC_KEYS", "TCJA_REQUIRE_SIGNATURE"
+_FILE = Path("tcja-deploy", "config.json")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trust:
+    """Whom and what a call trusts.
+
+    Attributes:
+        trust_engine: whether to load engines whose origin is not known, and whose files the bundle does not list.
+        require_signature: whether to take only bundles that are signed by one of the keys.
+        public_keys: the public keys of those whom the user trusts: of OpenSSH or in PEM, or the PEM certificate of an
+            authority. Keys that are given here are the only ones, and a signature by one of them is required. Empty for
+            those of the environment or of a configuration file.
+    """
+
+    trust_engine: bool = False
+    require_signature: bool = False
+    public_keys: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_arguments(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """The content of a configuration file.
+
+    Attributes:
+        require_signature: whether to take only bundles that are signed by a trusted signer.
+        public_keys: the files of public keys. A relative path begins at the folder of the configuration file.
+        identities: those who sign through Sigstore, each with "identity" and "provider".
+    """
+
+    require_signature: bool = False
+    public_keys: tuple[str, ...] = ()
+    identities: tuple[Identity, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trusted:
+    """The signers whom the user trusts.
+
+    Attributes:
+        keys: the public keys.
+        identities: those who sign through Sigstore.
+        required: whether a bundle must be signed by one of them.
+        why: the place that requires it, for messages; empty if none does.
+    """
+
+    keys: tuple[PublicKey, ...] = ()
+    identities: tuple[Identity, ...] = ()
+    required: bool = False
+    why: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.keys or self.identities)
+
+    @classmethod
+    def of(cls, trust: Trust) -> Trusted:
+        """Returns the signers that arguments, the environment and the configuration files name.
+
+        Raises:
+            BadInput: a key, a configuration file or a variable cannot be used.
+        """
+        places = [
+            _Place("`public_keys`" if trust.public_keys else "`require_signature`", _of_arguments(trust)),
+            _Place(REQUIRE_SIGNATURE, _of_environment()),
+            *_of_files(),
+        ]
+        named = next((each.says for each in places if each.says.public_keys or each.says.identities), Configuration())
+        required = next((each.name for each in places if each.says.require_signature), "")
+        return cls(
+            keys=tuple(PublicKey.read(Path(path)) for path in named.public_keys),
+            identities=named.identities,
+            required=bool(required),
+            why=required,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    """A place that names signers: its name for people, and what it says."""
+
+    name: str
+    says: Configuration
+
+
+def _of_arguments(trust: Trust) -> Configuration:
+    given = tuple(map(str, trust.public_keys))
+    return Configuration(require_signature=trust.require_signature or bool(given), public_keys=given)
+
+
+def _of_environment() -> Configuration:
+    asked = os.environ.get(REQUIRE_SIGNATURE, "")
+    if asked not in ("", "0", "1"):
+        raise BadInput(f"{REQUIRE_SIGNATURE} is '{asked}', and must be 1 or 0")
+    keys = tuple(path for path in os.environ.get(PUBLIC_KEYS, "").split(os.pathsep) if path)
+    return Configuration(require_signature=asked == "1", public_keys=keys)
+
+
+def _of_files() -> Iterator[_Place]:
+    """Yield the configuration files that exist: the user's, then those of the machine."""
+    home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    folders = [home, *(os.environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(os.pathsep)]
+    for folder in filter(None, folders):
+        try:
+            file = Path(folder).expanduser() / _FILE
+        except RuntimeError:  # this user has no home
+            continue
+        content = _content(file)
+        if content is not None:
+            yield _Place(str(file), _read(file, content))
+
+
+def _content(file: Path) -> bytes | None:
+    """Returns the content of a file; None if there is none."""
+    try:
+        return read_file(file, limits.SETTINGS)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise user_error(error, file) or error from error
+
+
+def _read(file: Path, content: bytes) -> Configuration:
+    try:
+        read = records.read(Configuration, records.parsed(content))
+    except ValueError as error:
+        raise BadInput(f"{file}: {error}; correct it, or remove it") from error
+    return dataclasses.replace(read, public_keys=tuple(str(file.parent / path) for path in read.public_keys))
