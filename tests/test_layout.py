@@ -171,6 +171,11 @@ def test_a_module_has_one_name():
     assert found - ALIASES == set()
 
 
+def test_python_is_started_in_one_place():
+    """A child that is started in another way might take modules from the current folder."""
+    assert [module_name(f) for f in FILES if "sys.executable" in f.read_text()] == ["tcja_runtime.machine.children"]
+
+
 def test_a_module_has_a_test_file_at_the_same_path():
     elsewhere = {module: test for test, modules in TESTED_THROUGH.items() for module in modules.split()}
     assert len(elsewhere) == sum(len(modules.split()) for modules in TESTED_THROUGH.values())

@@ -14,9 +14,7 @@ import argparse
 import dataclasses
 import importlib.metadata
 import json
-import os
 import subprocess
-import sys
 import tempfile
 import time
 import traceback
@@ -34,6 +32,7 @@ from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import ExportRequest
 from tcja_runtime.bundle.bundle import MODEL
 from tcja_runtime.errors import BadInput, TcjaError
+from tcja_runtime.machine import children
 from tcja_runtime.tensorrt.build import installed
 
 HEADS = (
@@ -140,23 +139,12 @@ def found(row: Row, target: str, *, only_check: bool) -> Found:
 
 def alone(row: Row, args: argparse.Namespace) -> Found:
     """Run `found` in a process of its own, with the version of SpikingJelly that the row asks for."""
-    path = [str(args.second)] if args.second and row.home == SECOND else []
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*path, os.environ.get("PYTHONPATH", "")])}
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        "-m",
-        __spec__.name,
-        "--one",
-        row.name,
-        "--target",
-        args.target,
-        *["--check"] * args.check,
-    ]
+    first = [str(args.second)] if args.second and row.home == SECOND else []
+    arguments = ["--one", row.name, "--target", args.target, *["--check"] * args.check]
+    command = children.main_of(__spec__.name, *arguments, first=first)
     lost = Found(row.name, row.home, row.remark)
     try:
-        done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, timeout=args.limit)
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=args.limit)
     except subprocess.TimeoutExpired:
         return dataclasses.replace(lost, check=f"stopped after {args.limit:.0f} s")
     if done.returncode:
@@ -171,7 +159,7 @@ def markdown(results: Sequence[Found]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
+def main(*arguments: str) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", default=[row.name for row in ROWS])
     parser.add_argument("--second", type=Path, help="the folder of SpikingJelly 2.0")
@@ -181,7 +169,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
     parser.add_argument("--one", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments or None)
     warnings.simplefilter("ignore")  # of the libraries
     known: dict[str, Row] = {row.name: row for row in ROWS}
     if args.one:

@@ -108,7 +108,7 @@ class BuildTimeout(Unavailable):
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """The error numbers (`OSError.errno`) of a full disk, a used-up quota, and a file that is too large."""
 
-_USED_UP = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
+USED_UP = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
 """The error numbers of a limit of the system: open files, processes, memory."""
 
 _NO_MEMORY = ("failed to map segment", "annot allocate memory", "an't allocate memory", "bad_alloc", "out of memory")
@@ -166,7 +166,7 @@ def _of_system(error: OSError, path: Path | None) -> TcjaError:
         named = os.fsdecode(named)
     if error.errno in NO_ROOM:
         return Unavailable(f"{named or 'the output'} cannot be written: {reason}; make room on its disk")
-    if error.errno in _USED_UP:
+    if error.errno in USED_UP:
         said = f"{named}: {reason}" if named else reason
         return Unavailable(f"{said}; this machine's limit is reached: close other programs, or raise it (ulimit)")
     if error.errno is None:  # the dynamic linker, through ctypes

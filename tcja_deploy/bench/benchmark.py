@@ -7,7 +7,7 @@ that the network fires, and draws power, as it does on data.
 A case is one backend with one batch size. A single case is measured in this process: its latency and memory, the energy
 of the board and, if the bundle has stepwise models, the latency frame by frame. If there are several cases, their
 latencies are measured in this process, with one run of each case in turn. The memory of each case is then measured in a
-process of its own (``python -m tcja_deploy.bench.benchmark``): in this process, the memory that one case took would be
+process of its own (`main`): in this process, the memory that one case took would be
 counted for the next case too.
 """
 
@@ -42,7 +42,7 @@ from tcja_runtime.counting import counted
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.evidence import golden
-from tcja_runtime.machine import power
+from tcja_runtime.machine import children, power
 from tcja_runtime.machine.conditions import conditions
 from tcja_runtime.machine.power import Power, Sampler, Source
 from tcja_runtime.records import argument, check_arguments, check_size
@@ -268,7 +268,7 @@ def _own_memory(path: Path, name: str, batch: int, trust_engine: bool) -> Memory
         Unavailable: the process failed.
     """
     request = json.dumps({"path": str(path), "name": name, "batch": batch, "trust_engine": trust_engine})
-    command = [sys.executable, "-m", "tcja_deploy.bench.benchmark"]
+    command = children.main_of("tcja_deploy.bench.benchmark")
     done = subprocess.run(command, input=request, capture_output=True, text=True, check=False)
     if done.returncode:
         why = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
@@ -287,7 +287,3 @@ def main() -> None:
     for _ in range(WARM_RUNS):
         session.run(feed)
     json.dump(dataclasses.asdict(meter.read()), sys.stdout)
-
-
-if __name__ == "__main__":
-    main()

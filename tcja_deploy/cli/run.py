@@ -99,5 +99,5 @@ def run_(
         out.print(classified_text(found, top, options.telling(verbose)))
     if picture is not None:
         drawn = page(f"{found.network} in {found.backend}", pictured_windows(bundle, found, top, options.progress()))
-        staging.write_new_file(picture, drawn)
+        staging.write_whole(picture, drawn)
     return DONE

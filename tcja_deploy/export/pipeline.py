@@ -34,7 +34,7 @@ from tcja_runtime.data import dataset
 from tcja_runtime.data.windows import unusual
 from tcja_runtime.errors import NO_ROOM, BadInput, BuildTimeout, ParityNotMet, TcjaError, Unavailable
 from tcja_runtime.evidence import golden
-from tcja_runtime.files.staging import staged, write_new_file
+from tcja_runtime.files.staging import staged, write_whole
 from tcja_runtime.records import argument
 from tcja_runtime.tensorrt.build import BuildOptions
 
@@ -234,7 +234,7 @@ def _copy_report(path: Path, page: str, there: str) -> None:
         Unavailable: the disk is full.
     """
     try:
-        write_new_file(path, page)
+        write_whole(path, page)
     except OSError as error:
         kind = Unavailable if error.errno in NO_ROOM else BadInput
         raise kind(f"`report` {path} cannot be written: {error.strerror}; {there}") from error

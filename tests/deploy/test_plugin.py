@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,7 +25,7 @@ def name(request) -> str:
 def board(simulated):
     """A board with CUDA's compiler, which is the real one."""
     cuda = Path(toolkits.nvrtc("12.6")).parents[3]
-    simulated.setenv("PYTHONPATH", os.pathsep.join([os.environ["PYTHONPATH"], str(cuda)]))
+    simulated.setattr(sys, "path", [*sys.path, str(cuda)])
     return simulated
 
 

@@ -1,20 +1,25 @@
-"""Folders that are written or changed as a whole or not at all, even if the process is killed during the work."""
+"""Files and folders that are written or changed as a whole or not at all, even if the process is killed meanwhile.
+
+What is written is on the disk (fsync(2)) before it gets its name. So a machine that is switched off has the old content
+or the new one.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
+import re
 import secrets
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tcja_runtime.errors import NO_ROOM, BadInput, Unavailable
+from tcja_runtime.errors import NO_ROOM, USED_UP, BadInput, Unavailable
+from tcja_runtime.files.unfinished import left_by_dead_process, unfinished_file, unfinished_folder
 
 
 @contextlib.contextmanager
@@ -22,51 +27,47 @@ def staged(destination: Path) -> Iterator[Path]:
     """A context with a new folder to fill.
 
     The folder is renamed to `destination` if the block ends without an error, and is deleted otherwise. It is also
-    deleted if this process is killed: a second process waits for the end of this process, then deletes the folder.
+    deleted if this process is killed (`tcja_runtime.files.unfinished`).
 
     Raises:
         BadInput: the destination exists, or cannot be made.
         Unavailable: the disk is full.
     """
+    put_back(destination)
     _check_free(destination)
     # A rename is atomic only within one file system. So the folder is made in the nearest existing parent folder.
     parent = next(folder for folder in destination.absolute().parents if folder.exists())
-    folder = parent / f".{secrets.token_hex(8)}.partial"
-    sweeper = _sweep_after_this_process(folder)
     try:
-        try:
-            folder.mkdir()
-        except OSError as error:
-            raise _impossible(destination, error) from error
-        yield folder
-        _check_free(destination)
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        folder.rename(destination)
+        with contextlib.ExitStack() as until:
+            try:
+                folder = until.enter_context(unfinished_folder(parent))
+            except OSError as error:
+                if error.errno in (*NO_ROOM, *USED_UP):
+                    raise
+                raise _impossible(destination, error) from error
+            yield folder
+            _check_free(destination)
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            _sync_all(folder)
+            folder.rename(destination)
+            _sync(destination.parent)
     except OSError as error:
         if error.errno in NO_ROOM:
             raise Unavailable(f"the disk of {destination} is full; nothing was written") from error
         raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        sweeper.communicate()
 
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
     """A context with a new folder for temporary files. It is deleted at the end, and if this process is killed."""
-    folder = Path(tempfile.mkdtemp(prefix="tcja-deploy-"))
-    sweeper = _sweep_after_this_process(folder)
-    try:
+    with unfinished_folder(Path(tempfile.gettempdir()), 0o700) as folder:
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        sweeper.communicate()
 
 
 def check_new_page(path: Path, option: str) -> None:
     """Check that a new HTML page can be written. It is called before long work whose result goes into this page.
 
-    Folders of the path that do not exist are no error, because `write_new_file` makes them.
+    Folders of the path that do not exist are no error, because `write_whole` makes them.
 
     Args:
         path: the file.
@@ -88,10 +89,26 @@ def check_new_page(path: Path, option: str) -> None:
         raise BadInput(f"{option} {path} cannot be written: {error.strerror}; choose another file") from error
 
 
-def write_new_file(path: Path, text: str) -> None:
-    """Write a text in UTF-8 into a file, and make the folders of its path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+def write_whole(path: Path, content: str | bytes | memoryview) -> None:
+    """Write a file, as a whole or not at all, and make the folders of its path. It takes the place of an old file.
+
+    Args:
+        path: the file.
+        content: its content; a text is written in UTF-8.
+
+    Raises:
+        OSError: the file cannot be written; the error names it.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished_file(path.parent) as partial:
+            partial.write_bytes(content.encode() if isinstance(content, str) else content)
+            _sync(partial)
+            partial.replace(path)
+            _sync(path.parent)
+    except OSError as error:
+        error.filename, error.filename2 = os.fspath(path), None  # not the name of the unfinished file
+        raise
 
 
 @contextlib.contextmanager
@@ -105,28 +122,42 @@ def restaged(folder: Path) -> Iterator[Path]:
         BadInput: the folder cannot be written, or another process is changing it.
         Unavailable: the disk is full.
     """
+    put_back(folder)
     place = folder.resolve()
-    copy = place.parent / f".{secrets.token_hex(8)}.partial"
-    sweeper = _sweep_after_this_process(copy)
     try:
-        with _locked(place):
+        with _locked(place), contextlib.ExitStack() as until:
             try:
-                shutil.copytree(place, copy, copy_function=_link)
+                copy = until.enter_context(unfinished_folder(place.parent))
+                shutil.copytree(place, copy, copy_function=_link, dirs_exist_ok=True)
                 (copy / _TRIAL).touch()
                 (copy / _TRIAL).unlink()
             except OSError as error:
-                if error.errno in NO_ROOM:
+                if error.errno in (*NO_ROOM, *USED_UP):
                     raise
                 raise BadInput(f"{folder} cannot be changed: {error.strerror or error}; copy it elsewhere") from error
             yield copy
+            _sync_all(copy)
             _exchange(copy, place)
     except OSError as error:
         if error.errno in NO_ROOM:
             raise Unavailable(f"the disk of {folder} is full; it was not changed") from error
         raise
-    finally:
-        shutil.rmtree(copy, ignore_errors=True)
-        sweeper.communicate()
+
+
+def put_back(folder: Path) -> None:
+    """Give a folder its name back if a process was killed while it replaced the folder.
+
+    This is needed only where the system cannot swap two folders in one step (`_exchange`). If the folder has its name,
+    what it replaced is deleted.
+    """
+    name = re.compile(re.escape(folder.name) + r"\.[0-9a-f]{16}\.replaced")
+    with contextlib.suppress(OSError):
+        for old in sorted(each for each in folder.parent.iterdir() if name.fullmatch(each.name)):
+            with left_by_dead_process(old) as left:
+                if left and old.is_dir() and not os.path.lexists(folder):
+                    old.rename(folder)
+                elif left and old.is_dir():
+                    shutil.rmtree(old, ignore_errors=True)
 
 
 _TRIAL = ".trial"
@@ -158,15 +189,44 @@ def _link(source: str, destination: str) -> None:
 
 
 def _exchange(new: Path, old: Path) -> None:
-    """Swap two folders in one step. On a system without this operation, the folder is missing for a moment."""
+    """Swap two folders in one step.
+
+    On a system without this operation, the folder is missing for a moment. If the process is killed in this moment, the
+    old folder is beside its place under a name that says so, and `put_back` finds it.
+    """
     at_fdcwd, rename_exchange = -100, 2  # <fcntl.h>, <linux/fs.h>
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
     names = os.fsencode(new), os.fsencode(old)
     if rename is None or rename(at_fdcwd, names[0], at_fdcwd, names[1], rename_exchange) != 0:
-        aside = new.with_suffix(".replaced")
+        aside = old.with_name(f"{old.name}.{secrets.token_hex(8)}.replaced")
         old.rename(aside)
-        new.rename(old)
+        try:
+            new.rename(old)
+        except OSError:
+            aside.rename(old)
+            raise
         aside.rename(new)
+    _sync(old.parent)
+
+
+def _sync_all(folder: Path) -> None:
+    """Wait until all files and folders in a folder are on the disk."""
+    for place, _, files in os.walk(folder):
+        for name in files:
+            _sync(Path(place, name))
+        _sync(Path(place))
+
+
+def _sync(path: Path) -> None:
+    """Wait until the content of a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EROFS):  # of file systems that cannot wait
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _check_free(destination: Path) -> None:
@@ -185,14 +245,3 @@ def _check_free(destination: Path) -> None:
 def _impossible(destination: Path, error: OSError) -> BadInput:
     """The error for a destination that cannot be made."""
     return BadInput(f"{destination} cannot be made: {error.strerror}; choose another `out`")
-
-
-_SWEEP = "import shutil, sys; sys.stdin.read(); shutil.rmtree(sys.argv[1], ignore_errors=True)"
-
-
-def _sweep_after_this_process(folder: Path) -> subprocess.Popen[bytes]:
-    """Start a process that deletes a folder as soon as this process ends."""
-    # The pipe closes when this process ends for any reason. In its own session, the new process gets no Ctrl-C.
-    return subprocess.Popen(
-        [sys.executable, "-ISc", _SWEEP, os.fspath(folder)], stdin=subprocess.PIPE, start_new_session=True
-    )

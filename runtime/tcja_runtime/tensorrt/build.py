@@ -12,7 +12,6 @@ import importlib.util
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from tcja_runtime.choices import ENGINE_TARGETS, HARDWARE
 from tcja_runtime.counting import counted
 from tcja_runtime.errors import BadInput, BuildTimeout, TcjaError, Unavailable
 from tcja_runtime.files import journal
+from tcja_runtime.machine import children
 from tcja_runtime.machine.jetpack import how_to_get
 from tcja_runtime.records import check_arguments, check_size
 
@@ -242,18 +242,15 @@ def _answer(request: BuildRequest, log: Path) -> dict[str, Any]:
     target = request.target
     check_target(target, request.options)
     seconds = request.options.build_timeout or BUILD_TIMEOUTS[target]
+    cache = journal.cache_folder() / "timing"
     try:
         child = subprocess.run(
-            [
-                *(sys.executable, "-m", "tcja_runtime.tensorrt.builder_process"),
-                *(str(os.getpid()), str(log), str(journal.cache_folder() / "timing")),
-            ],
+            children.main_of("tcja_runtime.tensorrt.builder_process", str(os.getpid()), str(log), str(cache)),
             input=request.to_json(),
             capture_output=True,
             text=True,
             check=False,
             timeout=seconds,  # the process is then killed
-            env={**os.environ, "PYTHONSAFEPATH": "1"},  # Python imports no module from the current folder
         )
     except subprocess.TimeoutExpired as late:
         if reply := _reply(late.stdout or b""):

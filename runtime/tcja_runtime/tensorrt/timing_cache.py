@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from tcja_runtime.files.staging import write_whole
 
 
 @contextlib.contextmanager
@@ -32,10 +33,8 @@ def timings(config: Any, file: Path) -> Iterator[None]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         merged = config.get_timing_cache()
         merged.combine(_timing_cache(config, file), False)
-        partial = file.with_suffix(f".{os.getpid()}")
         with contextlib.suppress(OSError):  # without the file, later builds are slower
-            partial.write_bytes(memoryview(merged.serialize()))
-            partial.replace(file)
+            write_whole(file, memoryview(merged.serialize()))
 
 
 def _timing_cache(config: Any, file: Path) -> Any:

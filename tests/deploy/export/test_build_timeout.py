@@ -44,7 +44,7 @@ if "tcja_runtime.tensorrt.builder_process" not in sys.argv:
 request = sys.stdin.read()
 if b"Greater" in open(json.loads(request)["model"], "rb").read():
     time.sleep(600)
-sys.argv[3] = str(os.getpid())
+sys.argv[-3] = str(os.getpid())
 sys.exit(subprocess.run([{python!r}, *sys.argv[1:]], input=request, text=True).returncode)
 """
 

@@ -1,14 +1,16 @@
+import errno
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-import time
+from pathlib import Path
 
 import pytest
 
-from tcja_runtime.errors import BadInput
-from tcja_runtime.files.staging import restaged, scratch, staged
+from tcja_runtime.errors import BadInput, Unavailable
+from tcja_runtime.files.staging import put_back, restaged, scratch, staged, write_whole
+from tcja_runtime.files.unfinished import left_by_dead_process
 
 
 def test_it_is_renamed_when_whole(tmp_path):
@@ -35,31 +37,6 @@ def test_parents_are_made_only_in_the_end(tmp_path):
     assert (tmp_path / "new" / "a.bundle" / "file").read_text() == "x"
 
 
-@pytest.mark.parametrize("context", ["staged(pathlib.Path('a.bundle'))", "scratch()"])
-@pytest.mark.parametrize("with_signal", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_killed_process_leaves_nothing(tmp_path, with_signal, context):
-    code = (
-        "import pathlib, time\n"
-        "from tcja_runtime.files.staging import scratch, staged\n"
-        f"with {context} as folder:\n"
-        "    (folder / 'half').write_text('x')\n"
-        "    print('ready', flush=True)\n"
-        "    time.sleep(60)\n"
-    )
-    command, environment = [sys.executable, "-c", code], {**os.environ, "TMPDIR": str(tmp_path)}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=tmp_path, env=environment
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
-        assert len(os.listdir(tmp_path)) == 1
-        process.send_signal(with_signal)
-    deadline = time.monotonic() + 10
-    while os.listdir(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert os.listdir(tmp_path) == []
-
-
 def test_a_scratch_folder_is_deleted_at_the_end(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with scratch() as folder:
@@ -82,10 +59,14 @@ def changed(folder):
     (folder / "more").write_text("more")
 
 
-@pytest.mark.parametrize("exchange", [True, False])
-def test_a_changed_folder_takes_the_place_of_the_old(folder, monkeypatch, exchange):
-    if not exchange:  # a system without renameat2
+@pytest.fixture(params=[True, False], ids=["exchange", "no exchange"])
+def exchange(request, monkeypatch):
+    if not request.param:  # a system without renameat2
         monkeypatch.setattr("ctypes.CDLL", lambda _name: None)
+    return request.param
+
+
+def test_a_changed_folder_takes_the_place_of_the_old(folder, exchange):
     with restaged(folder) as copy:
         changed(copy)
         assert (folder / "file").read_text() == "old"
@@ -104,9 +85,100 @@ def test_a_change_that_fails_leaves_the_folder(folder):
     assert os.listdir(folder.parent) == ["a.bundle"]
 
 
+def test_an_exchange_that_fails_half_way_leaves_the_folder(folder, monkeypatch):
+    monkeypatch.setattr("ctypes.CDLL", lambda _name: None)
+    rename = Path.rename
+
+    def full(path, target):
+        if path.name.endswith(".partial"):
+            raise OSError(errno.ENOSPC, "No space left on device", str(target))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(Unavailable, match="the disk of .* is full; it was not changed"), restaged(folder) as copy:
+        changed(copy)
+    assert os.listdir(folder.parent) == ["a.bundle"]
+    assert (folder / "file").read_text() == "old"
+
+
 def test_one_process_changes_a_folder_at_a_time(folder):
     with restaged(folder), pytest.raises(BadInput, match="another process is changing"), restaged(folder):
         pass
     with restaged(folder) as copy:
         changed(copy)
     assert (folder / "more").exists()
+
+
+KILLED = """
+import ctypes, os, pathlib, signal, sys
+from tcja_runtime.files.staging import restaged
+rename, renames = pathlib.Path.rename, []
+def killed(path, target):
+    renamed = rename(path, target)
+    renames.append(path)
+    if len(renames) == int(sys.argv[1]):
+        os.killpg(0, signal.SIGKILL)
+    return renamed
+pathlib.Path.rename = killed
+ctypes.CDLL = lambda _name: None
+with restaged(pathlib.Path("a.bundle")) as copy:
+    (copy / "more").write_text("more")
+"""
+
+
+@pytest.mark.parametrize(("renames", "files"), [(1, ["deep", "file"]), (2, ["deep", "file", "more"])])
+def test_a_folder_whose_exchange_was_killed_gets_its_name_back(folder, renames, files):
+    """Between two renames, where the system has no exchange: everything at once is killed."""
+    command = [sys.executable, "-c", KILLED, str(renames)]
+    assert subprocess.run(command, cwd=folder.parent, start_new_session=True).returncode == -signal.SIGKILL
+    (old,) = folder.parent.glob("a.bundle.*.replaced")
+    assert folder.exists() == (renames == 2)
+    with left_by_dead_process(old):  # a process that still works has it locked
+        put_back(folder)
+        assert old.exists()
+    put_back(folder)
+    assert sorted(os.listdir(folder)) == files
+    with restaged(folder):
+        pass
+    assert os.listdir(folder.parent) == ["a.bundle"]
+
+
+def test_a_folder_that_has_its_name_back_is_not_written_over(folder):
+    folder.rename(folder.with_name("a.bundle.0123456789abcdef.replaced"))
+    with pytest.raises(BadInput, match="exists"), staged(folder):
+        pass
+    assert os.listdir(folder.parent) == ["a.bundle"]
+
+
+def test_all_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    synced, sync = [], os.fsync
+
+    def recorded(descriptor):
+        synced.append((Path(f"/proc/self/fd/{descriptor}").readlink().name, destination.exists()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    destination = tmp_path / "a.bundle"
+    with staged(destination) as staging:
+        (staging / "deep").mkdir()
+        (staging / "deep" / "file").write_text("x")
+        name = staging.name
+    assert sorted(synced[:-1]) == sorted([(name, False), ("deep", False), ("file", False)])
+    assert synced[-1] == (tmp_path.name, True)
+    synced.clear()
+    destination = tmp_path / "page.html"
+    write_whole(destination, "x")
+    assert [exists for _, exists in synced] == [False, True]
+
+
+def test_a_file_is_written_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
+    page = tmp_path / "new" / "page.html"
+    write_whole(page, "Ω")
+    assert page.read_text(encoding="utf-8") == "Ω"
+    write_whole(page, b"old")
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+    with pytest.raises(OSError, match="No space") as caught:
+        write_whole(page, b"new")
+    assert caught.value.filename == str(page)
+    assert page.read_bytes() == b"old"
+    assert os.listdir(page.parent) == ["page.html"]

@@ -18,6 +18,7 @@ from tcja_runtime.bundle.bundle import PLAIN_MODEL, sha256
 from tcja_runtime.bundle.engines import Engine
 from tcja_runtime.bundle.sidecar import EngineInfo
 from tcja_runtime.errors import BadInput, BuildTimeout, Unavailable
+from tcja_runtime.machine import children
 from tcja_runtime.tensorrt import build as engine
 from tcja_runtime.tensorrt import build_job, builder_process
 from tcja_runtime.tensorrt.build import Batch, BuildOptions, BuildRequest
@@ -267,7 +268,7 @@ def test_the_child_answers_in_json(tmp_path):
     )
     arguments = str(os.getpid()), str(tmp_path / "log"), str(tmp_path / "timing")
     child = subprocess.run(
-        [sys.executable, "-m", "tcja_runtime.tensorrt.builder_process", *arguments],
+        children.main_of("tcja_runtime.tensorrt.builder_process", *arguments),
         input=request.to_json(),
         capture_output=True,
         text=True,

@@ -12,7 +12,6 @@ import dataclasses
 import os
 import select
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,15 +23,12 @@ from tcja_runtime.events.event import CHUNK, Events, ReadOptions
 from tcja_runtime.events.formats.aedat4_child import DAMAGED, END, SIZES
 from tcja_runtime.events.formats.aedat4_packets import PacketIndex
 from tcja_runtime.events.formats.packages import require
+from tcja_runtime.machine import children
 
 PACKAGE = "aedat"
 _EVENT = np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")])
 _TOGETHER = CHUNK // 4  # events; small packets are joined until they have this many, then they are yielded together
 _PATIENCE = 60.0  # seconds without a byte after which the reader is taken to hang; a packet takes milliseconds
-_PROGRAM = """import sys
-path, *sys.path = sys.argv[1:]
-from tcja_runtime.events.formats.aedat4_child import main
-main(path)"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +88,7 @@ class _Reader(contextlib.AbstractContextManager["_Reader"]):
     def start(cls, path: Path, sensor: tuple[int, int]) -> _Reader:
         """Start the process for a file."""
         process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, str(path), *(folder or str(Path.cwd()) for folder in sys.path)],
+            children.main_of("tcja_runtime.events.formats.aedat4_child", str(path)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
