@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 
-from tcja_runtime import records
 from tcja_runtime.bundle import bundle
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.parity_summary import ParitySummary
@@ -37,6 +36,7 @@ from tcja_runtime.evidence.input_range import RANGE
 from tcja_runtime.evidence.predictions import TOP, likeliest
 from tcja_runtime.evidence.rounding import MODEL_ARITHMETIC, membranes_within
 from tcja_runtime.evidence.trace import Reference, Values
+from tcja_runtime.files.text import parsed
 
 _WIDEST = {"fp32": 0.25, "fp16": 4.0, "int8": 0.25}
 """The largest rounding bound that proves something of a signal, by precision.
@@ -137,7 +137,7 @@ def _other_summary(parity: ParitySummary, file: Path) -> Iterator[str]:
     if not file.exists():
         return
     try:
-        told: Any = records.parsed(file.read_bytes())
+        told: Any = parsed(file.read_bytes())
     except ValueError as error:
         yield f"{bundle.PARITY} cannot be read ({error})"
         return

@@ -24,9 +24,6 @@ from tcja_runtime.errors import BadInput
 
 Made = TypeVar("Made")
 
-DEEPEST = 32
-"""The most levels of lists and objects in a JSON text. The files of this tool have 8 at most."""
-
 _LISTS = (list, collections.abc.Sequence)
 _DICTS = (dict, collections.abc.Mapping)
 _LIST = "a list", "a list or a tuple"
@@ -37,6 +34,10 @@ _PYTHON = {None: "None", True: "True", False: "False"}
 """The words for values that JSON writes in another way than Python."""
 
 _NAMES = {str: "text", int: "a whole number", float: "a finite number", bool: "true or false", type(None): "null"}
+
+
+_LONGEST = 120
+"""The most characters of a place in a message. A name in JSON can have any length."""
 
 
 class WrongField(ValueError):
@@ -52,37 +53,11 @@ class WrongField(ValueError):
     """
 
     def __init__(self, place: str, problem: str) -> None:
+        named = place if len(place) <= _LONGEST else f"{place[:_LONGEST]}..."
         super().__init__(
-            f"{place}{' ' if problem.startswith(('is ', 'has ')) else ': '}{problem}" if place else problem
+            f"{named}{' ' if problem.startswith(('is ', 'has ')) else ': '}{problem}" if place else problem
         )
         self.place, self.problem = place, problem
-
-
-def parsed(content: bytes) -> Any:
-    """Returns the value of a JSON text.
-
-    Raises:
-        ValueError: the bytes are not JSON in UTF-8, or its lists and objects are nested too deeply.
-    """
-    try:
-        value = json.loads(content.decode("utf-8"))
-        _check_depth(value, DEEPEST)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"byte {error.start:,} is not UTF-8") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"line {error.lineno} is not JSON") from error
-    except RecursionError as error:
-        raise ValueError(f"it has lists in more than {DEEPEST} levels") from error
-    except ValueError as error:  # Python reads no number of thousands of digits
-        raise ValueError("it has a number of too many digits") from error
-    return value
-
-
-def _check_depth(value: Any, levels: int) -> None:
-    if levels == 0:
-        raise RecursionError
-    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        _check_depth(each, levels - 1)
 
 
 def read(kind: type[Made], value: Any, place: str = "") -> Made:

@@ -35,7 +35,7 @@ from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.counting import counted
 from tcja_runtime.errors import BadInput, user_error
 from tcja_runtime.files.reading import is_name
-from tcja_runtime.files.text import storable
+from tcja_runtime.files.text import parsed, storable
 from tcja_runtime.records import argument
 
 SCHEMA = 6
@@ -184,7 +184,7 @@ def _content(file: Path) -> Json:
         BadInput: the file is damaged or was changed, or has another schema.
     """
     try:
-        content = records.read(dict[str, Any], records.parsed(file.read_bytes()))
+        content = records.read(dict[str, Any], parsed(file.read_bytes()))
     except ValueError as error:
         raise BadInput(f"{file} is damaged: {error}; {_AGAIN}") from error
     if "schema" not in content or content.pop("seal", None) != _seal(content):

@@ -17,12 +17,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tcja_runtime import records
 from tcja_runtime.bundle.bundle import ENGINES, MODEL, PLAIN_MODEL, Bundle, sha256
 from tcja_runtime.bundle.sidecar import SIDECAR, EngineInfo
 from tcja_runtime.choices import ENGINE_TARGETS, Hardware
 from tcja_runtime.counting import counted
 from tcja_runtime.errors import BadInput, Unavailable, user_error
+from tcja_runtime.files.text import parsed
 from tcja_runtime.machine import jetpack
 from tcja_runtime.machine.gpu import Gpu, gpu
 from tcja_runtime.machine.versions import too_old
@@ -198,7 +198,7 @@ def require(target: str) -> Any:
 
 def _read(sidecar: Path) -> EngineInfo:
     try:
-        return EngineInfo.from_dict(records.parsed(sidecar.read_bytes()))
+        return EngineInfo.from_dict(parsed(sidecar.read_bytes()))
     except ValueError as error:
         raise BadInput(f"{sidecar} is damaged: {error}; remove {sidecar.parent}") from error
     except OSError as error:

@@ -14,7 +14,7 @@ from tcja_runtime import records
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.data.contract import InputContract
-from tcja_runtime.files.text import storable
+from tcja_runtime.files.text import parsed, storable
 from tcja_runtime.model_file import protobuf
 
 _MODEL_METADATA, _KEY, _VALUE = 14, 1, 2
@@ -110,11 +110,11 @@ def read(model: bytes) -> dict[str, str]:
 
 
 def _contract(text: str) -> InputContract:
-    return InputContract.from_dict(json.loads(text))
+    return InputContract.from_dict(parsed(text))
 
 
 def _layers(text: str) -> list[Layer]:
-    return records.read(list[Layer], json.loads(text))
+    return records.read(list[Layer], parsed(text))
 
 
 _READ: dict[str, Callable[[str], Any]] = {"input": _contract, "layers": _layers}

@@ -42,8 +42,8 @@ SIDECAR = Limit("the description of an engine", 4 * _MIB)
 FIGURES = Limit("a comparison in JSON", 32 * _MIB)
 """The file parity.json."""
 SIGNATURE = Limit("a signature or a key", _MIB)
-MODEL = Limit("a model without its weights", 256 * _MIB)
-"""The ONNX files of a bundle."""
+MODEL = Limit("a model without its weights", 32 * _MIB)
+"""The ONNX files of a bundle. Those of the published networks have 0.7 MB at most."""
 WEIGHTS = Limit("a file of weights", 8 * _GIB)
 ENGINE = Limit("an engine", 8 * _GIB)
 GOLDEN = Limit("a file of golden vectors", _GIB)
@@ -59,6 +59,10 @@ TABLE = Limit("a table of labels", 64 * _MIB)
 
 MOST_FILES = 10_000
 """The most files and folders in a bundle."""
+MOST_VALUES = 2**21
+"""The most values in a JSON text. A manifest has one for each number of a constant that differs by neuron."""
+DEEPEST = 32
+"""The most levels of lists and objects in a JSON text. The files of this tool have 8 at most."""
 
 _IN_BUNDLE = {
     "manifest.json": MANIFEST,

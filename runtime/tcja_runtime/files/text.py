@@ -1,15 +1,20 @@
-"""Text for people, and for JSON, from paths. The name of a file is bytes on Linux, and need not be UTF-8.
+"""Text for people, and JSON. The name of a file is bytes on Linux, and need not be UTF-8.
 
 Python reads a byte that is not UTF-8 as half a character (a lone surrogate), which can be neither printed nor written.
 """
 
 from __future__ import annotations
 
+import collections
+import json
 import math
 import re
 from typing import Any
 
+from tcja_runtime.files.limits import DEEPEST, MOST_VALUES
+
 _BYTE, _HALF = re.compile("[\udc80-\udcff]"), re.compile("[\ud800-\udfff]")
+_SHOWN = 40  # characters of a name in a message
 
 
 def shown(text: str) -> str:
@@ -33,3 +38,51 @@ def storable(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return shown(value) if isinstance(value, str) else value
+
+
+def parsed(text: bytes | str) -> Any:
+    """Returns the value of a JSON text.
+
+    Raises:
+        ValueError: the bytes are not JSON in UTF-8, an object has a name twice, there are too many values, or lists and
+            objects are nested too deeply.
+    """
+    try:
+        said = text.decode("utf-8") if isinstance(text, bytes) else text
+        # Every value is behind one of these characters, except the first. Those within texts are counted as well.
+        if sum(map(said.count, ",[{")) >= MOST_VALUES:
+            raise _Refused(f"it has more than {MOST_VALUES:,} values")
+        value = json.loads(said, object_pairs_hook=_unique)
+        _check_depth(value, DEEPEST)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start:,} is not UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {error.lineno} is not JSON") from error
+    except RecursionError as error:
+        raise ValueError(f"it has lists in more than {DEEPEST} levels") from error
+    except _Refused:
+        raise
+    except ValueError as error:  # Python reads no number of thousands of digits
+        raise ValueError("it has a number of too many digits") from error
+    return value
+
+
+class _Refused(ValueError):
+    """JSON that is not read, though it is valid."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Which of two values with one name counts is not defined (RFC 8259, section 4)."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        (twice, _), *_ = collections.Counter(name for name, _ in pairs).most_common(1)
+        raise _Refused(f"it has {json.dumps(twice[:_SHOWN])} twice in an object")
+    return found
+
+
+def _check_depth(value: Any, levels: int) -> None:
+    if levels == 0:
+        raise RecursionError
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        if isinstance(each, (dict, list)):
+            _check_depth(each, levels - 1)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 MODEL_GRAPH, MODEL_FUNCTION = 7, 25
 GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT, GRAPH_VALUE = 1, 5, 11, 12, 13
@@ -27,6 +28,28 @@ ATTRIBUTE_FLOATS, ATTRIBUTE_INTEGERS, ATTRIBUTE_TYPE = 7, 8, 20
 VALUE_NAME, VALUE_TYPE, TYPE_TENSOR, TENSOR_ELEMENT, TENSOR_SHAPE, SHAPE_DIM, DIM_VALUE = 1, 2, 1, 1, 2, 1, 1
 FLOAT, INT32 = 1, 6
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+_LONGEST_VARINT, _BITS = 10, 2**64 - 1
+
+MOST_FIELDS, DEEPEST = 2**20, 64
+"""The most fields of a model, with those in its messages, and the most levels of messages in messages.
+
+The models of the published networks have some 80,000 fields at most, in 9 levels.
+"""
+
+_Parts = dict[int, Any]
+_VALUE: _Parts = {2: {1: {2: {1: {}}}}}  # ValueInfoProto.type.tensor_type.shape.dim
+_NODE: _Parts = {NODE_ATTRIBUTE: {}}
+_GRAPH: _Parts = {
+    GRAPH_NODE: _NODE,
+    GRAPH_INITIALIZER: {},
+    GRAPH_INPUT: _VALUE,
+    GRAPH_OUTPUT: _VALUE,
+    GRAPH_VALUE: _VALUE,
+}
+_NODE[NODE_ATTRIBUTE][ATTRIBUTE_GRAPH] = _GRAPH
+_PARTS: _Parts = {MODEL_GRAPH: _GRAPH, MODEL_FUNCTION: {MODEL_GRAPH: _NODE}, 14: {}}
+"""The messages of a model that are read: for the number of a field, the messages in it. 14 is the metadata."""
+
 _AS_FLOAT, _AS_INTEGER, _AS_TEXT, _AS_FLOATS, _AS_INTEGERS = 1, 2, 3, 6, 7  # AttributeProto.type
 
 
@@ -60,6 +83,27 @@ def fields(message: bytes) -> Iterator[tuple[int, bytes, bytes]]:
         yield key >> 3, message[start:at], content
 
 
+def check_size(model: bytes) -> None:
+    """Check that a serialised model has not so many parts that reading them takes minutes.
+
+    It counts the fields of all messages that this package reads.
+
+    Raises:
+        ValueError: the model has too many fields, its graphs are nested too deeply, or the bytes are not a model.
+    """
+    waiting, count = [(_PARTS, model, 0)], 0
+    while waiting:
+        parts, message, depth = waiting.pop()
+        if depth > DEEPEST:
+            raise ValueError(f"the ONNX model has messages in more than {DEEPEST} levels")
+        for number, _, content in fields(message):
+            count += 1
+            if count > MOST_FIELDS:
+                raise ValueError(f"the ONNX model has more than {MOST_FIELDS:,} fields")
+            if number in parts:
+                waiting.append((parts[number], content, depth + 1))
+
+
 def inside(message: bytes, number: int) -> bytes:
     """Returns the bytes of the message in the field `number` of a message; empty if the message has no such field."""
     return b"".join(content for found, _, content in fields(message) if found == number)
@@ -87,20 +131,22 @@ def body(node: bytes) -> bytes:
 
 
 def read_varint(message: bytes, at: int) -> tuple[int, int]:
-    """Read a varint: 7 bits in each byte, the lowest bits first.
+    """Read a varint: 7 bits in each byte, the lowest bits first, in at most 10 bytes.
 
     Returns:
         The integer, and the offset of the first byte after it.
 
     Raises:
-        ValueError: the message ends within the varint.
+        ValueError: the message ends within the varint, or the varint has more than 10 bytes.
     """
     value = shift = 0
-    while at < len(message):
-        value |= (message[at] & 127) << shift
+    for byte in message[at : at + _LONGEST_VARINT]:
+        value |= (byte & 127) << shift
         at, shift = at + 1, shift + 7
-        if message[at - 1] < 128:
-            return value, at
+        if byte < 128:
+            return value & _BITS, at
+    if shift == 7 * _LONGEST_VARINT:
+        raise ValueError(f"the ONNX model has a number of more than {_LONGEST_VARINT} bytes")
     raise ValueError("the bytes of the ONNX model are cut off")
 
 

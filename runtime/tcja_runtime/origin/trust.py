@@ -21,6 +21,7 @@ from tcja_runtime import records
 from tcja_runtime.errors import BadInput, user_error
 from tcja_runtime.files import limits
 from tcja_runtime.files.reading import read_file
+from tcja_runtime.files.text import parsed
 from tcja_runtime.origin.keys import PublicKey
 from tcja_runtime.origin.openssf import Identity
 from tcja_runtime.records import check_arguments
@@ -152,7 +153,7 @@ def _content(file: Path) -> bytes | None:
 
 def _read(file: Path, content: bytes) -> Configuration:
     try:
-        read = records.read(Configuration, records.parsed(content))
+        read = records.read(Configuration, parsed(content))
     except ValueError as error:
         raise BadInput(f"{file}: {error}; correct it, or remove it") from error
     return dataclasses.replace(read, public_keys=tuple(str(file.parent / path) for path in read.public_keys))

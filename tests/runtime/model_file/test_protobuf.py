@@ -49,3 +49,65 @@ def test_attributes_are_written_as_onnx_reads_them(value):
 def test_what_is_no_message_is_refused(content):
     with pytest.raises(ValueError, match="the bytes (of the ONNX model are cut off|are not an ONNX model)"):
         list(protobuf.fields(content))
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (b"\xff" * 10**6, "the ONNX model has a number of more than 10 bytes"),
+        (b"\xff" * 10 + b"\x01", "the ONNX model has a number of more than 10 bytes"),
+        (b"\xff" * 9, "the bytes of the ONNX model are cut off"),
+        (b"", "the bytes of the ONNX model are cut off"),
+    ],
+)
+def test_a_number_that_is_none(number, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        protobuf.read_varint(number, 0)
+
+
+@pytest.mark.parametrize("value", [0, 127, 128, 2**63, 2**64 - 1])
+def test_numbers_of_64_bits_are_read(value):
+    content = b"x" + protobuf.varint(value) + b"y"
+    assert protobuf.read_varint(content, 1) == (value, len(content) - 1)
+
+
+def in_graph(content: bytes) -> bytes:
+    return protobuf.embedded(protobuf.MODEL_GRAPH, content)
+
+
+def nested(levels: int) -> bytes:
+    node = b""
+    for _ in range(levels):
+        attribute = protobuf.embedded(protobuf.ATTRIBUTE_GRAPH, protobuf.embedded(protobuf.GRAPH_NODE, node))
+        node = protobuf.embedded(protobuf.NODE_ATTRIBUTE, attribute)
+    return in_graph(protobuf.embedded(protobuf.GRAPH_NODE, node))
+
+
+NAMES = protobuf.embedded(protobuf.NODE_INPUT, b"") * 2**19
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (b"\x0a\x00" * (2**20 + 1), "the ONNX model has more than 1,048,576 fields"),
+        (in_graph(protobuf.embedded(protobuf.GRAPH_NODE, NAMES) * 3), "has more than 1,048,576 fields"),
+        (nested(30), "the ONNX model has messages in more than 64 levels"),
+        (b"\x0f", "the bytes are not an ONNX model"),
+        (in_graph(b"\x0a\x05"), "the bytes of the ONNX model are cut off"),
+    ],
+)
+def test_a_model_with_too_many_parts_is_refused(model, message):
+    with pytest.raises(ValueError, match=message):
+        protobuf.check_size(model)
+
+
+def test_the_parts_of_a_model_are_those_of_onnx():
+    """Each message that is counted is where ONNX's own package writes it."""
+    value = helper.make_tensor_value_info("v", onnx.TensorProto.FLOAT, [1, "n"])
+    inner = helper.make_graph([helper.make_node("Relu", ["v"], ["o"])], "inner", [value], [value], value_info=[value])
+    node = helper.make_node("Scan", ["v"], ["o"], body=inner)
+    graph = helper.make_graph([node], "g", [value], [value], [helper.make_tensor("t", 1, [1], [1.0])])
+    function = helper.make_function("d", "F", ["a"], ["b"], [node], [helper.make_opsetid("", 18)])
+    model = helper.make_model(graph, functions=[function])
+    helper.set_model_props(model, {"a": "b"})
+    protobuf.check_size(model.SerializeToString())
