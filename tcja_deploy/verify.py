@@ -23,8 +23,8 @@ from tcja_runtime.budget import MOST_WINDOWS, batch_size, fewer_windows, large_b
 from tcja_runtime.bundle import bundle, conformance
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.engines import engines
-from tcja_runtime.bundle.input_statistics import MeasuredWindows
 from tcja_runtime.bundle.manifest import Manifest
+from tcja_runtime.bundle.statistics.inputs import MeasuredWindows
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.choices import AUTO, BACKENDS, ENGINE_TARGETS, PROVIDERS
 from tcja_runtime.data.camera import WHOLE, CameraView

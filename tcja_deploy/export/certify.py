@@ -34,8 +34,8 @@ from tcja_exporters.reference.taps import signals_of_input
 from tcja_runtime.backends.probe import Probe, onnxruntime_probes
 from tcja_runtime.budget import batch_size, large_batch
 from tcja_runtime.bundle.bundle import PLAIN_MODEL
-from tcja_runtime.bundle.firing_statistics import FiringStatistics
 from tcja_runtime.bundle.signature import NetworkSignature
+from tcja_runtime.bundle.statistics.firing import FiringStatistics
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.windows import Windows
 from tcja_runtime.evidence import golden, input_range, stimulus

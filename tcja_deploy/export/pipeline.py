@@ -26,8 +26,8 @@ from tcja_runtime.backends import onnxruntime
 from tcja_runtime.budget import fewer_windows, judged_windows
 from tcja_runtime.bundle import bundle
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
-from tcja_runtime.bundle.input_statistics import MeasuredWindows
 from tcja_runtime.bundle.manifest import Manifest
+from tcja_runtime.bundle.statistics.inputs import MeasuredWindows
 from tcja_runtime.bundle.stepwise import Streaming
 from tcja_runtime.choices import AUTO, Target, TimeForm
 from tcja_runtime.data import dataset

@@ -40,7 +40,7 @@ PACKAGES = {
 """By environment, its packages."""
 BOTH = pytest.mark.parametrize("environment", ["oldest", "newest"])
 MODULES = (
-    *("bundle/test_input_statistics.py", "data/test_camera.py", "data/test_contract.py"),
+    *("bundle/statistics/test_inputs.py", "data/test_camera.py", "data/test_contract.py"),
     *("events/test_cameras.py", "events/test_round_trips.py", "evidence", "files/test_journal.py", "machine"),
     *("test_errors.py", "test_lean.py", "test_neuron.py", "test_predictions.py", "test_public.py", "test_records.py"),
 )

@@ -2,12 +2,12 @@
 
 A network answers windows of another kind too, and its answers are wrong. So it is said once if windows
 
-    * look unlike those of the proof (`tcja_runtime.bundle.input_statistics`),
+    * look unlike those of the proof (`tcja_runtime.bundle.statistics.inputs`),
     * hold fractions where the golden windows hold whole numbers only, as frames that were divided by 255 do, or
     * hold larger counts than those that parity was judged on.
 
 If the network returns its spike counts, it is also said when its layers fire unlike in the windows of the proof
-(`tcja_runtime.bundle.firing_statistics`). This check never stops.
+(`tcja_runtime.bundle.statistics.firing`). This check never stops.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from tcja_runtime.bundle.bundle import GOLDEN, Bundle
-from tcja_runtime.bundle.firing_statistics import fired
-from tcja_runtime.bundle.input_statistics import Figures, fractions, measured, names
+from tcja_runtime.bundle.statistics.firing import fired
+from tcja_runtime.bundle.statistics.inputs import Figures, fractions, measured, names
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence import golden
 from tcja_runtime.model_file.tensor_names import SPIKE_COUNTS
@@ -75,7 +75,7 @@ class Proven:
         """Returns a sentence on what makes windows unlike those of the proof; empty if nothing is known to.
 
         Args:
-            figures: the figures of the windows (`tcja_runtime.bundle.input_statistics.measured`).
+            figures: the figures of the windows (`tcja_runtime.bundle.statistics.inputs.measured`).
             broken: whether the windows hold fractions where numbers are whole.
         """
         said = (self._fractions() if broken else "", self._beyond(figures), self.bundle.manifest.unlike(figures))

@@ -6,11 +6,11 @@ import dataclasses
 from typing import Any, TypedDict
 
 from tcja_runtime import records
-from tcja_runtime.bundle.firing_statistics import FiringStatistics
-from tcja_runtime.bundle.input_statistics import Figures, InputStatistics
 from tcja_runtime.bundle.parity_summary import ParitySummary, of_today
 from tcja_runtime.bundle.sidecar import EngineInfo
 from tcja_runtime.bundle.signature import Layer, NetworkSignature, Tap, UnjudgedLayer, Weight
+from tcja_runtime.bundle.statistics.firing import FiringStatistics
+from tcja_runtime.bundle.statistics.inputs import Figures, InputStatistics
 from tcja_runtime.bundle.stepwise import Streaming
 from tcja_runtime.choices import LABEL_RULES, PRECISIONS, TIME_FORMS
 from tcja_runtime.data.contract import InputContract
@@ -151,7 +151,7 @@ class Manifest:
         """Returns a sentence if windows look unlike those of the export; empty if they do not, or if it is not known.
 
         Args:
-            figures: the figures of the windows (`tcja_runtime.bundle.input_statistics.measured`).
+            figures: the figures of the windows (`tcja_runtime.bundle.statistics.inputs.measured`).
         """
         return self.input_statistics.unlike(self.input, figures) if self.input_statistics else ""
 

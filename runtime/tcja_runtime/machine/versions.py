@@ -28,6 +28,8 @@ OLDEST = {
     "nir": (1, 0, 6),
     "pillow": (10, 0),
     "rosbags": (0, 11),
+    "model-signing": (1, 1),
+    "pyopenssl": (24, 0),
 }
 """The oldest version of each package that works."""
 

@@ -15,7 +15,7 @@ import tcja_runtime
 from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import ExportRequest
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
-from tcja_runtime.bundle.firing_statistics import FiringStatistics
+from tcja_runtime.bundle.statistics.firing import FiringStatistics
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.integration import integrate
 from tcja_runtime.events import InMemory

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from tcja_runtime import records
-from tcja_runtime.bundle.firing_statistics import FiringStatistics, fired
-from tcja_runtime.bundle.input_statistics import FEWEST
 from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.bundle.statistics.firing import FiringStatistics, fired
+from tcja_runtime.bundle.statistics.inputs import FEWEST
 from tcja_runtime.neuron import NeuronSpec
 
 LAYERS = [Layer(name=name, shape=(1000,), neuron=NeuronSpec.linear(decay=0.5, strict=True)) for name in ("a", "b")]

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tcja_runtime.bundle.input_statistics import InputStatistics, MeasuredWindows, Spread, measured, names
+from tcja_runtime.bundle.statistics.inputs import InputStatistics, MeasuredWindows, Spread, measured, names
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.windows import InMemoryWindows
 

@@ -7,7 +7,7 @@ counts is compared with the windows of its proof by these figures of each layer:
     rate of LAYER          log2 of the share of neurons and time steps that fire; of half a spike if none fires
     unevenness of LAYER    the standard deviation over their mean of the counts of the time steps
 
-A figure is outside by the rule of `tcja_runtime.bundle.input_statistics`. The windows of a proof may be alike by
+A figure is outside by the rule of `tcja_runtime.bundle.statistics.inputs`. The windows of a proof may be alike by
 chance, and then one more spike would be far outside. n independent spikes deviate by sqrt(n) (Poisson). So with the
 mean number n of a layer's spikes in a window of the proof, at least 1, its standard deviations are at least:
 
@@ -35,8 +35,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime.bundle.input_statistics import FEWEST, Figures, Spread, farthest
 from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.bundle.statistics.inputs import FEWEST, Figures, Spread, farthest
 
 _RATE, _UNEVENNESS = "rate of ", "unevenness of "
 SHRINKAGE = 0.3
@@ -104,7 +104,7 @@ class FiringStatistics:
     """The figures of the windows on which a network was proven.
 
     Attributes:
-        windows: the number of windows, at least `tcja_runtime.bundle.input_statistics.FEWEST`.
+        windows: the number of windows, at least `tcja_runtime.bundle.statistics.inputs.FEWEST`.
         time_steps: the number of time steps of a window.
         figures: the spread of each figure, by its name; deviations are at least those of the module's docstring.
         pattern: how the rates of the layers go together.
