@@ -19,12 +19,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tcja_runtime.bundle import bundle
+from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.parity_summary import ParitySummary
 from tcja_runtime.bundle.signature import Layer
@@ -49,26 +49,24 @@ real values.
 _ON_RANGE = " on the range stimulus"
 
 
-def check(vectors: Golden, manifest: Manifest, path: Path) -> None:
+def check(vectors: Golden, manifest: Manifest, opened: Bundle) -> None:
     """Check that the golden vectors of a bundle, its manifest and its parity.json do not contradict each other.
 
     Args:
         vectors: the golden vectors.
         manifest: the manifest.
-        path: the folder of the bundle.
+        opened: the bundle.
 
     Raises:
         BadInput: they contradict each other; the text says in what.
     """
     wrong = [name for name, fit in _fits(vectors, manifest).items() if not fit]
     if wrong:
-        raise BadInput(
-            f"{path / bundle.GOLDEN} does not fit the network of the manifest: its {' and '.join(wrong)} differ; "
-            "export the bundle again"
-        )
-    found = next(_contradictions(vectors, manifest, path), None)
+        file, what = opened.path / bundle.GOLDEN, " and ".join(wrong)
+        raise BadInput(f"{file} does not fit the network of the manifest: its {what} differ; export the bundle again")
+    found = next(_contradictions(vectors, manifest, opened), None)
     if found:
-        raise BadInput(f"{path} contradicts itself: {found}; export the bundle again")
+        raise BadInput(f"{opened.path} contradicts itself: {found}; export the bundle again")
 
 
 def _fits(vectors: Golden, manifest: Manifest) -> dict[str, bool]:
@@ -113,7 +111,7 @@ def _signals_fit(vectors: Golden, manifest: Manifest) -> bool:
     return layers <= windows <= layers | taps >= ranged and all(each == layers | taps for each in scenes.values())
 
 
-def _contradictions(vectors: Golden, manifest: Manifest, path: Path) -> Iterator[str]:
+def _contradictions(vectors: Golden, manifest: Manifest, opened: Bundle) -> Iterator[str]:
     """Yield the contradictions between golden vectors, manifest and parity.json, a phrase each."""
     samples, parity = vectors.samples, manifest.parity
     if (samples.real, samples.source) != (parity.real, parity.source):
@@ -123,7 +121,7 @@ def _contradictions(vectors: Golden, manifest: Manifest, path: Path) -> Iterator
     types = {weight.type for weight in manifest.weights}
     if manifest.precision not in types if manifest.precision != "fp32" else types - {"fp32"}:
         yield f"the precision is {manifest.precision}, and the weights are {' and '.join(sorted(types))}"
-    yield from _other_summary(parity, path / bundle.PARITY)
+    yield from _other_summary(parity, opened)
     yield from _wrong_bounds(vectors, manifest)
     if manifest.classes and manifest.precision == "fp32":
         own = likeliest(vectors.recorded.output)
@@ -132,12 +130,12 @@ def _contradictions(vectors: Golden, manifest: Manifest, path: Path) -> Iterator
     yield from _wrong_labels(vectors, parity)
 
 
-def _other_summary(parity: ParitySummary, file: Path) -> Iterator[str]:
+def _other_summary(parity: ParitySummary, opened: Bundle) -> Iterator[str]:
     """Yield a phrase if the parity in a manifest is not that of parity.json."""
-    if not file.exists():
+    if bundle.PARITY not in opened.files:
         return
     try:
-        told: Any = parsed(file.read_bytes())
+        told: Any = parsed(opened.read(bundle.PARITY))
     except ValueError as error:
         yield f"{bundle.PARITY} cannot be read ({error})"
         return

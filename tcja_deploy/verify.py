@@ -20,7 +20,7 @@ from tcja_runtime.backends.probe import Probe, onnxruntime_probes, tensorrt_prob
 from tcja_runtime.backends.proven import Proven
 from tcja_runtime.backends.select import Backend
 from tcja_runtime.budget import MOST_WINDOWS, batch_size, fewer_windows, large_batch, quick_runs
-from tcja_runtime.bundle import bundle, conformance
+from tcja_runtime.bundle import conformance
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.engines import engines
 from tcja_runtime.bundle.manifest import Manifest
@@ -160,7 +160,7 @@ def verify(path: Path | str, options: VerifyOptions | None = None, progress: Pro
     there = len(evidence.data or evidence.golden.samples)
     for line in fewer_windows({"samples": options.samples, "anytime": options.anytime}, there):
         progress.note(line)
-    conformance.check(path, manifest.signature)
+    conformance.check(opened, manifest.signature)
     names, not_run = _backends(opened, options)
     proofs: list[BackendProof] = []
     for name in names:
@@ -210,7 +210,7 @@ def _prove_stepwise(
     """
     runner = next((name for name in names if name in PROVIDERS), None)
     if runner:
-        report.stepwise = stepwise.stepwise_parity(opened.path, opened.manifest, vectors, runner, progress)
+        report.stepwise = stepwise.stepwise_parity(opened, opened.manifest, vectors, runner, progress)
     else:
         report.not_run.append(f"{HEAD} and {TAIL} are for ONNX Runtime; prove them with `backend` onnxruntime")
 
@@ -234,9 +234,9 @@ class _Network:
         """Load the network in a backend."""
         manifest = opened.manifest
         if name not in ENGINE_TARGETS:
-            return cls(opened, onnxruntime_probes(opened.path, manifest.signature, name), [])
+            return cls(opened, onnxruntime_probes(opened, manifest.signature, name), [])
         running = select.all_opened(opened, name, trust_engine=trust_engine)
-        return cls(opened, tensorrt_probes(opened.path, manifest.signature, name, manifest.precision), running)
+        return cls(opened, tensorrt_probes(opened, manifest.signature, name, manifest.precision), running)
 
     def run(self, inputs: Floats) -> Predictions:
         """Return predictions for windows [n, ...]: of the first engine or, without engines, of model.plain.onnx."""
@@ -249,7 +249,7 @@ class _Network:
     def identity(self) -> str:
         """A text that identifies the model, the engine and the backend."""
         plain = self.probes[0]
-        found = f"{plain.backend} of {model_identity(self.bundle.path, plain.model)}"
+        found = f"{plain.backend} of {model_identity(self.bundle, plain.model)}"
         engine = self.engines[0].engine if self.engines else None
         return f"{found} in {engine.info.sha256}" if engine else found
 
@@ -277,7 +277,7 @@ def prove(opened: Bundle, evidence: _Evidence, name: str, options: VerifyOptions
     )
     if options.bisect and found.parity.failures:
         with progress.step("find the first wrong signal"):
-            find = partial(bisect, found.parity, opened.path, network.probes, golden, signature)
+            find = partial(bisect, found.parity, opened, network.probes, golden, signature)
             proof = dataclasses.replace(proof, culprit=progress.inform(f"the first wrong signal in {name}", find, None))
     if found.exported is None:
         return proof
@@ -330,8 +330,8 @@ def _evidence(opened: Bundle, options: VerifyOptions) -> _Evidence:
     """Load the golden vectors and the data, and find the predictions of the trained network that are known for them."""
     manifest = opened.manifest
     data = _data(options, manifest)
-    vectors = golden.load(opened.path / bundle.GOLDEN, manifest.input)
-    consistency.check(vectors, manifest, opened.path)
+    vectors = golden.read(opened, manifest.input)
+    consistency.check(vectors, manifest, opened)
     windows = data or vectors.samples
     known = data is None or data.digest == vectors.predictions.digest
     original = vectors.predictions.first(len(windows) if known else 0).on(windows)

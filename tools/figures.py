@@ -56,10 +56,10 @@ def measured(path: Path, layer: str = LAYER) -> Membranes:
     """The membranes of a layer on the golden windows of a bundle, in ONNX Runtime."""
     bundle = Bundle.open(path)
     manifest = bundle.manifest
-    vectors = golden.load(bundle.path / "golden.npz", manifest.input)
+    vectors = golden.read(bundle, manifest.input)
     (recording,) = vectors.batches(10**6)
     reference = recording.reference
-    probe, _ = onnxruntime_probes(bundle.path, manifest.signature)
+    probe, _ = onnxruntime_probes(bundle, manifest.signature)
     observed = probe.forced(recording.inputs, reference)
     (spec,) = (each.neuron for each in manifest.layers if each.name == layer)
     witnesses, arithmetic = reference.witnesses[layer], MODEL_ARITHMETIC[manifest.precision]

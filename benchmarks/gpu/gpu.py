@@ -41,7 +41,7 @@ from tcja_exporters.checkpoint.identify import identify
 from tcja_exporters.checkpoint.load import load_checkpoint
 from tcja_exporters.modules.neurons import spiking_neurons
 from tcja_runtime.backends.onnxruntime import EXACT, OnnxRuntimeSession
-from tcja_runtime.bundle.bundle import GOLDEN, PLAIN_MODEL, Bundle
+from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import first_line
 from tcja_runtime.evidence import golden
@@ -289,7 +289,7 @@ def family(asked: argparse.Namespace) -> list[dict[str, Any]]:
     torch.backends.cudnn.benchmark = True
     wait = torch.cuda.synchronize if asked.device == "cuda" else lambda: None
     bundle = Bundle.open(asked.bundle)
-    recorded = golden.load(bundle.path / GOLDEN, bundle.manifest.input)
+    recorded = golden.read(bundle, bundle.manifest.input)
     rows: list[dict[str, Any]] = []
     for batch in asked.batch:
         chosen = np.arange(batch) % len(recorded.samples)

@@ -30,11 +30,12 @@ from rich.console import Console
 from rich.table import Table
 
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
-from tcja_runtime.bundle.bundle import GOLDEN, PLAIN_MODEL, Bundle
+from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
 from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import TcjaError
 from tcja_runtime.evidence import golden
+from tcja_runtime.files.folder import read_model
 from tcja_runtime.machine.gpu import gpu
 from tcja_runtime.model_file.tensor_names import current_tensor, spikes_tensor
 from tcja_runtime.neuron import fire, membranes
@@ -54,8 +55,9 @@ def traces(bundle: Bundle, windows: int) -> dict[str, tuple[Floats, Floats]]:
     """Currents and spikes [T, N, ...] of every spiking layer, of the first golden windows."""
     manifest = bundle.manifest
     pairs = {layer.name: (current_tensor(layer.name), spikes_tensor(layer.name)) for layer in manifest.layers}
-    session = OnnxRuntimeSession.open(bundle.path / PLAIN_MODEL, [name for pair in pairs.values() for name in pair])
-    inputs = golden.load(bundle.path / GOLDEN, manifest.input).samples.inputs[:windows]
+    names = [name for pair in pairs.values() for name in pair]
+    session = OnnxRuntimeSession.open(read_model(bundle, PLAIN_MODEL), names)
+    inputs = golden.read(bundle, manifest.input).samples.inputs[:windows]
     results = session.run({manifest.input.name: inputs})
     return {layer: (results[current], results[spikes]) for layer, (current, spikes) in pairs.items()}
 

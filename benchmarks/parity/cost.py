@@ -32,6 +32,7 @@ from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.windows import InMemoryWindows, random_windows
 from tcja_runtime.evidence import golden, stimulus
 from tcja_runtime.evidence.trace import Recording
+from tcja_runtime.files.folder import Folder
 
 
 def seconds(work: Callable[[], object], runs: int) -> float:
@@ -62,7 +63,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         save(exported, Path(folder))
-        probes = onnxruntime_probes(Path(folder), signature)
+        probes = onnxruntime_probes(Folder(Path(folder)), signature)
         size = batch_size(signature)
 
         def plain() -> None:

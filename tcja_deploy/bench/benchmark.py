@@ -36,12 +36,12 @@ from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.select import Backend
 from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.bundle import GOLDEN, MODEL, Bundle
-from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.choices import AUTO
 from tcja_runtime.counting import counted
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.evidence import golden
+from tcja_runtime.files.folder import read_model
 from tcja_runtime.machine import children, power
 from tcja_runtime.machine.conditions import conditions
 from tcja_runtime.machine.power import Power, Sampler, Source
@@ -113,7 +113,7 @@ def bench(path: Path | str, options: BenchOptions | None = None, progress: Progr
     options = argument("options", options, BenchOptions | None) or BenchOptions()
     with progress.step("check the hashes"):
         bundle = Bundle.open(path, any_engine=options.trust_engine, to_run=True)
-    feeds = {batch: inputs(path, bundle.manifest, batch) for batch in sorted(set(options.batches))}
+    feeds = {batch: inputs(bundle, batch) for batch in sorted(set(options.batches))}
     meter = MemoryMeter.start()
     backends = _loaded(bundle, options, progress)
     before = conditions()
@@ -164,7 +164,7 @@ def _runs(backends: Mapping[str, Backend], feeds: Mapping[int, dict[str, Floats]
     }
 
 
-def inputs(path: Path, manifest: Manifest, batch: int) -> dict[str, Floats]:
+def inputs(bundle: Bundle, batch: int) -> dict[str, Floats]:
     """Return a batch of the bundle's golden windows, float32 [N, ...], by the name of the network's input.
 
     If the bundle has fewer than N golden windows, they are repeated.
@@ -172,9 +172,10 @@ def inputs(path: Path, manifest: Manifest, batch: int) -> dict[str, Floats]:
     Raises:
         BadInput: the golden windows do not fit the network of the manifest.
     """
-    windows = golden.load(path / GOLDEN, manifest.input).samples.inputs
+    manifest = bundle.manifest
+    windows = golden.read(bundle, manifest.input).samples.inputs
     if windows.shape[1:] != manifest.input.shape or not len(windows):
-        raise BadInput(f"{path / GOLDEN} does not fit the network of the manifest; export the bundle again")
+        raise BadInput(f"{bundle.path / GOLDEN} does not fit the network of the manifest; export the bundle again")
     repeated = np.ascontiguousarray(windows[np.arange(batch) % len(windows)], np.float32)
     return {manifest.input.name: repeated}
 
@@ -197,7 +198,9 @@ def _opened(bundle: Bundle, name: str, trust_engine: bool) -> Backend:
     if name != CANONICAL:
         return select.opened(bundle, name, trust_engine=trust_engine)
     title = f"{select.title('onnxruntime')}, {MODEL}"
-    return Backend(name=CANONICAL, title=title, session=OnnxRuntimeSession.open(bundle.path / MODEL, keeps_memory=True))
+    return Backend(
+        name=CANONICAL, title=title, session=OnnxRuntimeSession.open(read_model(bundle, MODEL), keeps_memory=True)
+    )
 
 
 def _check_batch(backend: Backend, batch: int, path: Path) -> None:
@@ -281,7 +284,7 @@ def main() -> None:
     request = json.load(sys.stdin)
     path = Path(request["path"])
     bundle = Bundle.open(path, any_engine=request["trust_engine"], to_run=True)
-    feed = inputs(path, bundle.manifest, request["batch"])
+    feed = inputs(bundle, request["batch"])
     meter = MemoryMeter.start()
     session = _opened(bundle, request["name"], request["trust_engine"]).session
     for _ in range(WARM_RUNS):

@@ -46,6 +46,7 @@ from tcja_runtime.evidence.predictions import Predictions
 from tcja_runtime.evidence.rounding import MODEL_ARITHMETIC
 from tcja_runtime.evidence.spike_counts import Counts, spike_counts
 from tcja_runtime.evidence.trace import Recording, Reference, Spikes, Values
+from tcja_runtime.files.folder import Folder
 
 _LARGEST_VALUES = {"fp32": 2.0**100, "fp16": 2.0**13, "int8": 2.0**100}
 """The largest value of a recorded signal of the range stimulus, by precision.
@@ -116,7 +117,7 @@ def certify(
     recorder = _Recorder(network, progress)
     with progress.step("record the stimuli"):
         scenes = recorder.stimuli(size)
-    probes = onnxruntime_probes(network.folder, signature)
+    probes = onnxruntime_probes(Folder(network.folder), signature)
     first = windows.first(judged)
     with progress.counted("compare with PyTorch, spike by spike", len(first)) as advance:
         comparison = compare(
@@ -309,7 +310,7 @@ def _classify(
     def run_exported(inputs: Floats) -> Predictions:
         return Predictions.of_run(probe.run(inputs))
 
-    size, identity = batch_size(signature), model_identity(network.folder, PLAIN_MODEL)
+    size, identity = batch_size(signature), model_identity(Folder(network.folder), PLAIN_MODEL)
     original = Classifier(_reference_name(), run_trained, size)
     exported = Classifier(probe.backend, run_exported, size)
     # In a lower precision the reference is not the trained network, so the predictions of the latter are not known.

@@ -29,6 +29,7 @@ from tcja_runtime.bundle.manifest import TimeForms
 from tcja_runtime.bundle.signature import NetworkSignature, Tap
 from tcja_runtime.data.windows import Windows
 from tcja_runtime.errors import BadInput
+from tcja_runtime.files.folder import Folder
 from tcja_runtime.model_file.tensor_names import spikes_tensor
 
 
@@ -79,7 +80,7 @@ def prepare(request: ExportRequest, target: str | None, folder: Path, known: Kno
     layers = [*signature.layers, *signature.integrators]
     split = stepwise.split(exported.lowered.exported, network.contract, layers) if request.streaming else None
     save(exported.lowered.exported, folder, split.models if split else {})
-    conformance.check(folder, exported.signature)
+    conformance.check(Folder(folder), exported.signature)
     return Prepared(network=exported, windows=windows, time_form=time_form, split=split)
 
 
@@ -97,7 +98,7 @@ def without_fused_layers(made: Prepared, why: str) -> Prepared:
         exported = with_spike_counts(exported, signature.layers, signature.time_steps, fuses=True)
     network = dataclasses.replace(made.network, lowered=dataclasses.replace(models, exported=exported))
     save(exported, network.folder, made.split.models if made.split else {})
-    conformance.check(network.folder, signature)
+    conformance.check(Folder(network.folder), signature)
     return dataclasses.replace(made, network=network, time_form=time_form)
 
 

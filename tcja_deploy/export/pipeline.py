@@ -34,6 +34,7 @@ from tcja_runtime.data import dataset
 from tcja_runtime.data.windows import unusual
 from tcja_runtime.errors import NO_ROOM, BadInput, BuildTimeout, ParityNotMet, TcjaError, Unavailable
 from tcja_runtime.evidence import golden
+from tcja_runtime.files.folder import Folder
 from tcja_runtime.files.staging import staged, write_whole
 from tcja_runtime.records import argument
 from tcja_runtime.tensorrt.build import BuildOptions
@@ -114,7 +115,7 @@ def _proven(
     manifest = _manifest(request, made, report)
     manifest = dataclasses.replace(manifest, input_statistics=measured.statistics, firing_statistics=certificate.firing)
     if split:
-        report.stepwise = stepwise_parity(folder, manifest, certificate.golden, "onnxruntime", progress)
+        report.stepwise = stepwise_parity(Folder(folder), manifest, certificate.golden, "onnxruntime", progress)
         manifest = dataclasses.replace(manifest, parity=report.summary())
     if target and report.met:
         with progress.step(f"build the {target} engine"):
@@ -214,11 +215,11 @@ def _written(
     (folder / bundle.REPORT).write_text(page, encoding="utf-8")
     write_manifest(folder, manifest)
     try:
-        manifest = Bundle.open(folder).manifest
-        consistency.check(golden.load(folder / bundle.GOLDEN, manifest.input), manifest, folder)
+        opened = Bundle.open(folder)
+        consistency.check(golden.read(opened, opened.manifest.input), opened.manifest, opened)
     except BadInput as error:
         raise RuntimeError(f"the bundle that was written would be refused: {error}") from error
-    return manifest
+    return opened.manifest
 
 
 def _copy_report(path: Path, page: str, there: str) -> None:

@@ -38,6 +38,7 @@ from tcja_runtime.bundle.signature import Layer, NetworkSignature
 from tcja_runtime.choices import AUTO, TIME_FORMS, TimeForm
 from tcja_runtime.constant_arrays import array_of
 from tcja_runtime.errors import BuildTimeout
+from tcja_runtime.files.folder import model_in
 from tcja_runtime.files.staging import scratch
 from tcja_runtime.machine import gpu
 from tcja_runtime.model_file.subgraph import Dimensions
@@ -148,9 +149,10 @@ def _rule(trials: Trials | None, time_steps: int) -> tuple[str, str]:
 def _opener(trials: Trials | None) -> Opener:
     if trials is None:
         return functools.partial(OnnxRuntimeSession.open, keeps_memory=True)
-    return functools.partial(
+    built = functools.partial(
         BuiltPart.open, target=trials.target, precision=trials.precision, build_timeout=trials.build_timeout
     )
+    return lambda file, outputs, given: built(model_in(file), outputs, given)
 
 
 def instead_of_fused(time_steps: int) -> str:

@@ -11,7 +11,7 @@ from tcja_deploy.console import Progress
 from tcja_deploy.inspect.describe import CheckpointOptions, identified
 from tcja_deploy.packages import needs, producer
 from tcja_exporters.costs.boards import SOURCES, Device
-from tcja_runtime.bundle.bundle import GOLDEN, MODEL, Bundle
+from tcja_runtime.bundle.bundle import MODEL, Bundle
 from tcja_runtime.bundle.engines import Engine, engines
 from tcja_runtime.choices import PRECISIONS
 from tcja_runtime.counting import counted
@@ -104,8 +104,8 @@ def estimate(
     if path.is_dir():
         bundle = Bundle.open(path)
         spiking = bundle.manifest.input.scaling == "spikes"
-        model = _load(path / MODEL)
-        vectors = golden.load(path / GOLDEN, bundle.manifest.input)
+        model = _load(path / MODEL, bundle.read(MODEL))
+        vectors = golden.read(bundle, bundle.manifest.input)
         built = engines(bundle)
     elif path.suffix == ".onnx":
         model = _load(path)
@@ -139,11 +139,11 @@ def _source(vectors: Golden) -> str:
     return f"{counted(len(vectors.samples), 'golden window')} ({vectors.samples.source})"
 
 
-def _load(path: Path) -> ModelProto:
+def _load(path: Path, content: bytes | None = None) -> ModelProto:
     import onnx
 
     try:
-        return onnx.load(path, load_external_data=False)
+        return onnx.load_from_string(path.read_bytes() if content is None else content)
     except Exception as error:  # the errors of protobuf have no base class of their own
         raise BadInput(f"{path} is not a valid ONNX model: {first_line(error)}") from error
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence, Set
-from pathlib import Path
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence import stimulus
 from tcja_runtime.evidence.golden import Golden
 from tcja_runtime.evidence.trace import Observation, Recording
+from tcja_runtime.files.folder import Files
 from tcja_runtime.model_file.subgraph import makers
 from tcja_runtime.model_file.tensor_names import current_tensor
 
@@ -57,13 +57,13 @@ class Culprit:
 
 
 def bisect(
-    parity: Parity, folder: Path, probes: Sequence[Probe], golden: Golden, signature: NetworkSignature
+    parity: Parity, files: Files, probes: Sequence[Probe], golden: Golden, signature: NetworkSignature
 ) -> Culprit | None:
     """Find what is wrong in a network that failed; None if no signal failed.
 
     Args:
         parity: the comparison that failed.
-        folder: the folder of the models.
+        files: the bundle, or the folder of the models.
         probes: the models that were compared.
         golden: the golden vectors that they were compared with.
         signature: the signature of the network.
@@ -76,7 +76,7 @@ def bisect(
     integrators = {layer.name for layer in signature.integrators}
     first = min(failures, key=lambda failure: _rank(failure, order, integrators))
     probe = next(probe for probe in probes if probe.model == first.model)
-    made = makers((folder / first.model).read_bytes())
+    made = makers(files.read(first.model))
     if first.kind == "neurons":
         layers = (*signature.layers, *signature.integrators)
         layer = next(layer for layer in layers if layer.name == first.signal)

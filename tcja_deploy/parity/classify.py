@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 
 import numpy as np
 
 from tcja_deploy.console import Progress
 from tcja_deploy.formatting import part
-from tcja_runtime.bundle import bundle
 from tcja_runtime.counting import agree
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.windows import Windows
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence.predictions import Predictions
 from tcja_runtime.files import journal
+from tcja_runtime.files.folder import Files
+from tcja_runtime.model_file.model import WEIGHTS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +90,6 @@ def predict(
     return Predictions.from_rows(np.concatenate(found), known.likeliest.shape[1]).on(windows)
 
 
-def model_identity(folder: Path, model: str) -> str:
-    """A text that identifies a model of a bundle's folder and its weights: their hashes."""
-    return " ".join(bundle.sha256(folder / name) for name in (model, bundle.WEIGHTS))
+def model_identity(files: Files, model: str) -> str:
+    """A text that identifies a model of a bundle, or of the folder of an export, and its weights: their hashes."""
+    return " ".join(hashlib.sha256(files.read(name)).hexdigest() for name in (model, WEIGHTS))

@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from pathlib import Path
 
 import numpy as np
 
@@ -35,16 +34,17 @@ from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence.golden import Golden
 from tcja_runtime.evidence.trace import Values
+from tcja_runtime.files.folder import Files, read_model
 from tcja_runtime.model_file.tensor_names import kept_tensor, membrane_tensor, next_membrane_tensor
 
 
 def stepwise_parity(
-    folder: Path, manifest: Manifest, vectors: Golden, backend: str, progress: Progress
+    files: Files, manifest: Manifest, vectors: Golden, backend: str, progress: Progress
 ) -> StepwiseParity:
     """Compare the stepwise network of a bundle's folder.
 
     Args:
-        folder: the folder of the models.
+        files: the bundle, or the folder of the models.
         manifest: the manifest of a bundle with a stepwise network.
         vectors: its golden vectors.
         backend: one of `tcja_runtime.choices.PROVIDERS`.
@@ -55,12 +55,12 @@ def stepwise_parity(
         BadInput: a file is not an ONNX model.
     """
     signature = dataclasses.replace(manifest.signature, step_output=None)
-    conformance.check_streaming(folder, manifest.streaming, signature)
-    whole = onnxruntime_probes(folder, signature, backend)[0]
+    conformance.check_streaming(files, manifest.streaming, signature)
+    whole = onnxruntime_probes(files, signature, backend)[0]
     stepwise = Probe(
         FILES,
         select.title(backend),
-        functools.partial(stepwise_session.opened, folder, manifest, backend),
+        functools.partial(stepwise_session.opened, files, manifest, backend),
         signature,
         fuses=whole.fuses,
     )
@@ -75,7 +75,7 @@ def stepwise_parity(
             spikes += sum(int(np.count_nonzero(each)) for each in theirs.spikes.values())
             differing += sum(int(np.count_nonzero(ours.spikes[name] != each)) for name, each in theirs.spikes.items())
             outputs.append(stepwise.output(inputs))
-            continued.append(_continued(folder, manifest, backend, inputs))
+            continued.append(_continued(files, manifest, backend, inputs))
             expected.append(whole.output(inputs))
             advance(len(inputs))
     output, wanted = np.concatenate(outputs), np.concatenate(expected)
@@ -88,13 +88,13 @@ def stepwise_parity(
     )
 
 
-def _continued(folder: Path, manifest: Manifest, backend: str, inputs: Floats) -> Values:
+def _continued(files: Files, manifest: Manifest, backend: str, inputs: Floats) -> Values:
     """Return the output for windows whose second half another session runs, from the membranes that the first recorded.
 
     So the inputs and outputs of the head are all of its state, and it goes on from any membranes, not only from rest.
 
     Args:
-        folder: the folder of the models.
+        files: the bundle, or the folder of the models.
         manifest: the manifest of the bundle.
         backend: one of `tcja_runtime.choices.PROVIDERS`.
         inputs: the windows [N, T, ...].
@@ -103,11 +103,11 @@ def _continued(folder: Path, manifest: Manifest, backend: str, inputs: Floats) -
     membranes = {membrane_tensor(s.layer): s.membranes(len(inputs)) for s in split.states}
     steps = []
     for part in (inputs[:, :middle], inputs[:, middle:]):
-        with contextlib.closing(OnnxRuntimeSession.open(folder / HEAD, backend=backend)) as head:
+        with contextlib.closing(OnnxRuntimeSession.open(read_model(files, HEAD), backend=backend)) as head:
             for frame in np.moveaxis(part, 1, 0):
                 steps.append(head.run({split.frame: np.ascontiguousarray(frame), **membranes}))
                 membranes = {membrane_tensor(s.layer): steps[-1][next_membrane_tensor(s.layer)] for s in split.states}
     names = [kept_tensor(feature.name) for feature in split.features]
     kept = {name: np.stack([made[name] for made in steps], 1) for name in names}
-    with contextlib.closing(OnnxRuntimeSession.open(folder / TAIL, backend=backend)) as tail:
+    with contextlib.closing(OnnxRuntimeSession.open(read_model(files, TAIL), backend=backend)) as tail:
         return tail.run(kept)[manifest.output]

@@ -106,11 +106,11 @@ def pictured_windows(
         progress: where to show why the gates are left out.
     """
     progress = progress or silent()
-    manifest = Bundle.open(path, any_engine=True, to_run=True).manifest
+    bundle = Bundle.open(path, any_engine=True, to_run=True)
     gates: Mapping[str, Values] = {}
     try:
         onnxruntime.require()
-        probe, *_ = onnxruntime_probes(path, manifest.signature)
+        probe, *_ = onnxruntime_probes(bundle, bundle.manifest.signature)
         gates = probe.gates(found.pictured)
     except Unavailable as error:
         progress.note(f"the picture has no gates: {error}")
@@ -119,9 +119,9 @@ def pictured_windows(
             title=f"{row['file']}, window {row['window']}",
             label=row["label"],
             top=window.standing_out(top),
-            kind=manifest.input.name,
+            kind=bundle.manifest.input.name,
             inputs=inputs,
-            polarity=manifest.input.polarity,
+            polarity=bundle.manifest.input.polarity,
             gates={name: values[:, at].reshape(len(values), -1) for name, values in gates.items()},
         )
         for at, (row, window, inputs) in enumerate(zip(found.rows(top), found, found.pictured, strict=False))

@@ -12,8 +12,9 @@ from typing import Any
 import onnx
 from onnx import external_data_helper, helper
 
-from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, WEIGHTS
+from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
 from tcja_runtime.bundle.signature import UnjudgedLayer, Weight
+from tcja_runtime.model_file.model import WEIGHTS
 
 EXTERNAL_FROM_BYTES = 1024
 """The smallest size of a tensor in the shared weights file, in bytes. Smaller tensors stay in the model."""

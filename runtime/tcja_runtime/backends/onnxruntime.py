@@ -17,8 +17,10 @@ import numpy.typing as npt
 from tcja_runtime.choices import PROVIDERS
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput, TcjaError, Unavailable, first_line, user_error
+from tcja_runtime.files.folder import model_in
 from tcja_runtime.machine.versions import too_old, version
-from tcja_runtime.model_file.subgraph import Dimensions, part
+from tcja_runtime.model_file.model import Model
+from tcja_runtime.model_file.subgraph import Dimensions
 
 PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 """The packages that install the module `onnxruntime`. If both are installed, they overwrite each other's files."""
@@ -108,7 +110,7 @@ class OnnxRuntimeSession:
     @classmethod
     def open(
         cls,
-        model: Path,
+        model: Model | Path,
         outputs: Sequence[str] = (),
         given: Mapping[str, Dimensions] | None = None,
         *,
@@ -118,7 +120,7 @@ class OnnxRuntimeSession:
         """Load a model, or a part of one.
 
         Args:
-            model: the .onnx file, with its weights in the same folder.
+            model: the model, or an .onnx file that this process wrote, with its weights in the same folder.
             outputs: the names of the tensors to compute. If it is empty, the whole model is loaded.
             given: the tensors to take as inputs, by name with their dimensions
                 (`tcja_runtime.model_file.subgraph.part`).
@@ -132,13 +134,17 @@ class OnnxRuntimeSession:
         """
         onnxruntime, provider = require(), PROVIDERS[backend]
         check_provider(onnxruntime, backend)
+        model = model_in(model) if isinstance(model, Path) else model
         try:
-            content = model.read_bytes()
-            content = part(content, outputs, given or {}) if outputs else content
+            model = model.part(outputs, given or {})
+            weights = model.tensors()
+        except ValueError as error:
+            raise BadInput(f"{model.path} cannot be read as an ONNX model: {error}; export it again") from error
+        try:
             # With a fallback, ONNX Runtime may run a model on the CPU, and would only print a line about it.
             session = onnxruntime.InferenceSession(
-                content,
-                _options(onnxruntime, model.parent, keeps_memory),
+                model.content,
+                _options(onnxruntime, weights, keeps_memory),
                 providers=[(provider, EXACT.get(provider, {}))],
                 enable_fallback=0,
             )
@@ -147,7 +153,7 @@ class OnnxRuntimeSession:
                 raise Unavailable(
                     f"ONNX Runtime cannot use {provider} ({refused[0]}); choose `backend` onnxruntime for the CPU"
                 ) from error
-            raise _failure(f"load {model}", error) from error
+            raise _failure(f"load {model.path}", error) from error
         used = session.get_providers()[0]
         if used != provider:  # ONNX Runtime raises no error in this case
             raise Unavailable(
@@ -158,7 +164,7 @@ class OnnxRuntimeSession:
             value.name: np.dtype(np.float16 if value.type == "tensor(float16)" else np.float32)
             for value in session.get_inputs()
         }
-        return cls(session, model, types, [value.name for value in session.get_outputs()], list(types))
+        return cls(session, model.path, types, [value.name for value in session.get_outputs()], list(types))
 
     def run(self, feeds: Mapping[str, Floats]) -> dict[str, npt.NDArray[Any]]:
         """Run the model once. Takes the inputs by name, and returns the outputs by name.
@@ -194,8 +200,8 @@ def _converted(array: npt.NDArray[Any], kind: np.dtype[Any], name: str) -> npt.N
     return array.astype(kind)
 
 
-def _options(onnxruntime: Any, folder: Path, keeps_memory: bool) -> Any:
-    """The options of a session of a model whose weights are in a folder."""
+def _options(onnxruntime: Any, weights: Mapping[str, npt.NDArray[Any]], keeps_memory: bool) -> Any:
+    """The options of a session of a model, with the weights that are not in the model, by name."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # nothing: warnings are about its own changes of the graph, errors are raised
     onnxruntime.set_default_logger_severity(4)  # otherwise it logs providers that cannot be loaded
@@ -208,8 +214,9 @@ def _options(onnxruntime: Any, folder: Path, keeps_memory: bool) -> Any:
     # with AVX2 and without VNNI. The option that prevents this (onnxruntime_session_options_config_keys.h) does not
     # work if models share their weights.
     options.add_session_config_entry("session.disable_quant_qdq", "1")
-    # As bytes, because the path of a folder need not be UTF-8.
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.fsencode(folder))
+    # ONNX Runtime opens no file: it would map it into memory, where whoever writes the file changes the network.
+    values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
+    options.add_external_initializers(list(weights), values)  # it copies them
     return options
 
 

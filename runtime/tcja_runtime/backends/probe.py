@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
 from tcja_runtime.bundle.signature import NetworkSignature, Tap
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence.trace import Observation, Reference, Spikes, Values
+from tcja_runtime.files.folder import Files, read_model
 from tcja_runtime.model_file.subgraph import Dimensions
 from tcja_runtime.model_file.tensor_names import current_tensor, given_tensor
 from tcja_runtime.tensorrt.part_session import BuiltPart
@@ -201,11 +201,11 @@ class Probe:
         return self._sessions[key]
 
 
-def onnxruntime_probes(folder: Path, signature: NetworkSignature, backend: str = "onnxruntime") -> list[Probe]:
+def onnxruntime_probes(files: Files, signature: NetworkSignature, backend: str = "onnxruntime") -> list[Probe]:
     """Returns the probes of both models of a bundle in ONNX Runtime: first model.plain.onnx, then model.onnx.
 
     Args:
-        folder: the folder of the models.
+        files: the bundle, or the folder of the models.
         signature: the signature of the network.
         backend: one of `tcja_runtime.choices.PROVIDERS`.
 
@@ -217,7 +217,7 @@ def onnxruntime_probes(folder: Path, signature: NetworkSignature, backend: str =
         Probe(
             file,
             select.title(backend),
-            functools.partial(OnnxRuntimeSession.open, folder / file, backend=backend),
+            functools.partial(OnnxRuntimeSession.open, read_model(files, file), backend=backend),
             signature,
             fuses=backend == "onnxruntime-tensorrt",
         )
@@ -225,14 +225,14 @@ def onnxruntime_probes(folder: Path, signature: NetworkSignature, backend: str =
     ]
 
 
-def tensorrt_probes(folder: Path, signature: NetworkSignature, target: str, precision: str) -> list[Probe]:
+def tensorrt_probes(files: Files, signature: NetworkSignature, target: str, precision: str) -> list[Probe]:
     """Returns the probe of model.plain.onnx of a bundle in TensorRT. A part is built as an engine when it is first run.
 
     Args:
-        folder: the folder of the models.
+        files: the bundle, or the folder of the models.
         signature: the signature of the network.
         target: "tensorrt" or "tensorrt-rtx".
         precision: the precision of the network.
     """
-    opened = functools.partial(BuiltPart.open, folder / PLAIN_MODEL, target=target, precision=precision)
+    opened = functools.partial(BuiltPart.open, read_model(files, PLAIN_MODEL), target=target, precision=precision)
     return [Probe(PLAIN_MODEL, select.title(target), opened, signature, fuses=True)]

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from tcja_runtime.bundle.bundle import GOLDEN, Bundle
+from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.statistics.firing import fired
 from tcja_runtime.bundle.statistics.inputs import Figures, fractions, measured, names
 from tcja_runtime.data.contract import Floats
@@ -66,7 +66,7 @@ class Proven:
             BadInput: the file of the golden vectors is damaged.
         """
         contract = self.bundle.manifest.input
-        windows = golden.windows(self.bundle.path / GOLDEN, contract)
+        windows = golden.windows(self.bundle, contract)
         return ValueRange(
             least=float(windows.min()), most=float(windows.max()), whole=not fractions(contract, windows).any()
         )

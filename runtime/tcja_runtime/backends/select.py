@@ -11,6 +11,7 @@ from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
 from tcja_runtime.bundle.engines import Engine, Unfit, engines, require
 from tcja_runtime.choices import AUTO, BACKENDS, ENGINE_TARGETS, PROVIDERS
 from tcja_runtime.errors import BadInput, Unavailable, check_choice
+from tcja_runtime.files.folder import read_model
 from tcja_runtime.machine.gpu import gpu
 from tcja_runtime.tensorrt.plugin import AT_RUN_TIME
 from tcja_runtime.tensorrt.session import TensorRtEngine
@@ -105,7 +106,7 @@ def title(name: str, engine: Engine | None = None) -> str:
 
 
 def _onnxruntime(bundle: Bundle, name: str) -> Backend:
-    session = OnnxRuntimeSession.open(bundle.path / PLAIN_MODEL, backend=name, keeps_memory=True)
+    session = OnnxRuntimeSession.open(read_model(bundle, PLAIN_MODEL), backend=name, keeps_memory=True)
     return Backend(name=name, title=title(name), session=ContractSession(session, bundle))
 
 

@@ -30,6 +30,7 @@ from tcja_runtime.counting import agree, counted
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence.trace import Values
+from tcja_runtime.files.folder import read_model
 from tcja_runtime.model_file.tensor_names import kept_tensor, membrane_tensor, next_membrane_tensor
 from tcja_runtime.records import argument
 
@@ -116,7 +117,8 @@ class Streams:
         if backend not in PROVIDERS:
             raise BadInput(f"backend {backend!r} cannot run frame by frame; choose one of {', '.join(PROVIDERS)}")
         head, tail = (
-            OnnxRuntimeSession.open(bundle.path / file, backend=backend, keeps_memory=True) for file in (HEAD, TAIL)
+            OnnxRuntimeSession.open(read_model(bundle, file), backend=backend, keeps_memory=True)
+            for file in (HEAD, TAIL)
         )
         return cls(manifest.streaming, manifest.signature, head, tail, count, InputRange(Proven(bundle)))
 

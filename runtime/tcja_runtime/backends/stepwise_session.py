@@ -10,7 +10,6 @@ of all steps, and a tensor that is given is cut along the time axis.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.stepwise import HEAD, TAIL, State
 from tcja_runtime.data.contract import Floats
+from tcja_runtime.files.folder import Files, read_model
 from tcja_runtime.model_file import subgraph
 from tcja_runtime.model_file.subgraph import Dimensions
 from tcja_runtime.model_file.tensor_names import given_tensor, kept_tensor, membrane_tensor, next_membrane_tensor
@@ -31,12 +31,12 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 
 def opened(
-    folder: Path, manifest: Manifest, backend: str, outputs: Sequence[str], given: Mapping[str, Dimensions]
+    files: Files, manifest: Manifest, backend: str, outputs: Sequence[str], given: Mapping[str, Dimensions]
 ) -> Session:
     """Load a part of a stepwise network, or the whole network.
 
     Args:
-        folder: the folder of the models.
+        files: the bundle, or the folder of the models.
         manifest: the manifest of the bundle.
         backend: one of `tcja_runtime.choices.PROVIDERS`.
         outputs: the names of the tensors that the part computes; if it is empty, the whole network is loaded.
@@ -47,12 +47,12 @@ def opened(
         Unavailable: ONNX Runtime, the provider, or a library that it needs is missing.
     """
     if not outputs:
-        head, tail = (OnnxRuntimeSession.open(folder / file, backend=backend) for file in (HEAD, TAIL))
+        head, tail = (OnnxRuntimeSession.open(read_model(files, file), backend=backend) for file in (HEAD, TAIL))
         return _Whole(manifest, head, tail)
-    streaming, whole = manifest.streaming, (folder / HEAD).read_bytes()
+    streaming, whole = manifest.streaming, files.read(HEAD)
     in_head = subgraph.makers(whole).keys() - {manifest.output}
     early, late = [n for n in outputs if n in in_head], [n for n in outputs if n not in in_head]
-    tail_part = OnnxRuntimeSession.open(folder / TAIL, late, given, backend=backend) if late else None
+    tail_part = OnnxRuntimeSession.open(read_model(files, TAIL), late, given, backend=backend) if late else None
     features = [kept_tensor(feature.name) for feature in streaming.features]
     asked = [*early, *(name for name in features if tail_part and name in tail_part.inputs)]
     if not asked:
@@ -61,7 +61,7 @@ def opened(
     taken = {**given, **{membrane_tensor(s.layer): (None,) * (len(s.shape) + 1) for s in streaming.states}}
     needed = subgraph.inputs(subgraph.part(whole, asked, taken))
     after = [next_membrane_tensor(s.layer) for s in streaming.states if _given_membrane(s) in needed]
-    head_part = OnnxRuntimeSession.open(folder / HEAD, [*asked, *after], taken, backend=backend)
+    head_part = OnnxRuntimeSession.open(read_model(files, HEAD), [*asked, *after], taken, backend=backend)
     return _Part(manifest, head_part, tail_part, early, given)
 
 

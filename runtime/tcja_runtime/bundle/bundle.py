@@ -16,6 +16,11 @@ A bundle is written as a whole or not at all (`tcja_runtime.files.staging`). It 
 that the manifest lists, and no file was added. To run a network, parity.json, report.html and README.md may be missing
 or changed, and files may have been added outside engines/. Older bundles have no README.md. What git and the Hugging
 Face Hub put into a folder is never read, and is not a part of the bundle.
+
+The bytes whose hash was checked are the bytes that are used. `Bundle.open` reads each file once, and keeps the models,
+their weights and the golden vectors in memory; `Bundle.read` returns them. Nobody loads a file of a bundle by its path.
+So files that are overwritten or exchanged after that change nothing. An engine, which is needed only on its machine, is
+not kept: `Bundle.read` reads it again, and checks what it read.
 """
 
 from __future__ import annotations
@@ -23,9 +28,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, TypedDict
+from typing import Any, BinaryIO, TypedDict
 
 from tcja_runtime import records
 from tcja_runtime.bundle.card import CardFile, card
@@ -34,8 +40,10 @@ from tcja_runtime.bundle.metadata import Description
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.counting import counted
 from tcja_runtime.errors import BadInput, user_error
-from tcja_runtime.files.reading import is_name
+from tcja_runtime.files.limits import in_bundle
+from tcja_runtime.files.reading import is_name, names_inside, open_inside, read_inside
 from tcja_runtime.files.text import parsed, storable
+from tcja_runtime.model_file.model import WEIGHTS
 from tcja_runtime.records import argument
 
 SCHEMA = 6
@@ -44,12 +52,14 @@ READABLE = (5, 6)
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"
 PLAIN_MODEL = "model.plain.onnx"
-WEIGHTS = "weights.bin"
 GOLDEN = "golden.npz"
 PARITY = "parity.json"
 REPORT = "report.html"
 CARD = "README.md"
 ENGINES = "engines"
+
+_KEPT = (MODEL, PLAIN_MODEL, HEAD, TAIL, WEIGHTS, GOLDEN)
+"""The files whose content is kept in memory when a bundle was opened."""
 
 _NOT_TO_RUN = (PARITY, REPORT, CARD)
 """Files that a network runs without: people read them, and `verify` compares parity.json with the manifest."""
@@ -93,6 +103,7 @@ class Bundle:
     path: Path
     manifest: Manifest
     files: dict[str, FileFact]
+    _kept: dict[str, bytes] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def open(cls, path: Path | str, *, any_engine: bool = False, to_run: bool = False) -> Bundle:
@@ -117,6 +128,30 @@ class Bundle:
         except OSError as error:
             raise user_error(error, folder if error.filename is None else None) or error from error
 
+    def read(self, name: str) -> bytes:
+        """Returns the content of a file, whose hash is the manifest's.
+
+        Args:
+            name: the path of the file in the bundle, such as "model.onnx".
+
+        Raises:
+            BadInput: the manifest does not list the file, or the file is missing or was changed.
+            Unavailable: this machine lacks memory, or has too many files open.
+        """
+        if name in self._kept:
+            return self._kept[name]
+        if name not in self.files:
+            raise BadInput(f"{self.path / MANIFEST} does not list {name}; {_AGAIN}")
+        try:
+            return _checked(self.path, name, self.files[name])
+        except OSError as error:
+            raise user_error(error) or error from error
+
+    def release(self) -> None:
+        """Free the memory of the models and weights. `read` then reads them again, and checks what it reads."""
+        for name in {*self._kept} - {GOLDEN}:
+            del self._kept[name]
+
     def check_classifies(self) -> None:
         """Check that the network has classes.
 
@@ -135,11 +170,11 @@ class Bundle:
         for name in self.manifest.engines:
             prefix = f"{ENGINES}/{name}/"
             files = {file: fact for file, fact in self.files.items() if file.startswith(prefix)}
-            there = {file.relative_to(self.path).as_posix() for file in (self.path / prefix).rglob("*")}
             try:
                 for file, fact in files.items():
                     _check_file(self.path, file, fact)
-            except BadInput:
+                there = {f"{prefix}{file}" for file in names_inside(self.path / prefix)}
+            except (BadInput, OSError):
                 continue
             if there == files.keys():
                 found.append(name)
@@ -169,12 +204,16 @@ def _opened(path: Path, *, any_engine: bool, to_run: bool) -> Bundle:
         if (name in files) != bool(manifest.streaming):
             lists = "lists" if name in files else "does not list"
             raise BadInput(f"{file} {lists} {name}, which does not fit its streaming entry; {_AGAIN}")
+    kept = {}
     for name, fact in files.items():
-        if not (any_engine and is_of_engine(name)) and not (to_run and name in _NOT_TO_RUN):
+        if name in _KEPT:
+            kept[name] = _checked(path, name, fact)
+        elif not (any_engine and is_of_engine(name)) and not (to_run and name in _NOT_TO_RUN):
             _check_file(path, name, fact)
     _check_nothing_added(path, files, any_engine=any_engine, to_run=to_run)
-    _check_described(path, manifest, [name for name in (MODEL, PLAIN_MODEL, HEAD, TAIL) if name in files])
-    return Bundle(path, manifest, files)
+    opened = Bundle(path, manifest, files, kept)
+    _check_described(opened, [name for name in (MODEL, PLAIN_MODEL, HEAD, TAIL) if name in files])
+    return opened
 
 
 def _content(file: Path) -> Json:
@@ -184,7 +223,7 @@ def _content(file: Path) -> Json:
         BadInput: the file is damaged or was changed, or has another schema.
     """
     try:
-        content = records.read(dict[str, Any], parsed(file.read_bytes()))
+        content = records.read(dict[str, Any], parsed(read_inside(file.parent, file.name, in_bundle(file.name))))
     except ValueError as error:
         raise BadInput(f"{file} is damaged: {error}; {_AGAIN}") from error
     if "schema" not in content or content.pop("seal", None) != _seal(content):
@@ -219,27 +258,61 @@ def _check_nothing_added(folder: Path, files: Mapping[str, FileFact], *, any_eng
 
 
 def _check_file(folder: Path, name: str, fact: FileFact) -> None:
+    """Check the hash of a file of a bundle, with little memory.
+
+    Raises:
+        BadInput: the file is missing, was changed, or is no regular file.
+    """
+    with _open_listed(folder, name, fact) as stream:
+        _check_hash(folder, name, _digest(stream), fact)
+
+
+def _checked(folder: Path, name: str, fact: FileFact) -> bytes:
+    """Returns the content of a file of a bundle, after its hash was compared with the manifest's.
+
+    Raises:
+        BadInput: the file is missing, was changed, or is no regular file.
+    """
+    with _open_listed(folder, name, fact) as stream:
+        content = stream.read(fact["bytes"])
+    _check_hash(folder, name, hashlib.sha256(content).hexdigest(), fact)
+    return content
+
+
+def _open_listed(folder: Path, name: str, fact: FileFact) -> BinaryIO:
+    """Open a file of a bundle, which has the size that the manifest lists."""
     file = folder / name
-    again = f"run 'tcja-deploy build {folder}'" if is_of_engine(name) else _AGAIN
-    if not file.is_file():
-        raise BadInput(f"{file} is missing; {again}")
-    size = file.stat().st_size
+    try:
+        stream = open_inside(folder, name, in_bundle(name))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BadInput(f"{file} is missing; {_again(folder, name)}") from error
+    size = os.fstat(stream.fileno()).st_size
     if size != fact["bytes"]:
-        raise BadInput(f"{file} has {counted(size, 'byte')}, the manifest says {fact['bytes']}; {again}")
-    if sha256(file) != fact["sha256"]:
-        raise BadInput(f"{file} was changed: its sha256 is not the manifest's; {again}")
+        stream.close()
+        raise BadInput(f"{file} has {counted(size, 'byte')}, the manifest says {fact['bytes']}; {_again(folder, name)}")
+    return stream
 
 
-def _check_described(folder: Path, manifest: Manifest, models: Sequence[str]) -> None:
+def _check_hash(folder: Path, name: str, found: str, fact: FileFact) -> None:
+    if found != fact["sha256"]:
+        raise BadInput(f"{folder / name} was changed: its sha256 is not the manifest's; {_again(folder, name)}")
+
+
+def _again(folder: Path, name: str) -> str:
+    return f"run 'tcja-deploy build {folder}'" if is_of_engine(name) else _AGAIN
+
+
+def _check_described(bundle: Bundle, models: Sequence[str]) -> None:
     """Check that the metadata of models do not contradict the manifest."""
-    described = Description.of(manifest)
+    described = Description.of(bundle.manifest)
     for name in models:
         try:
-            key = described.unlike((folder / name).read_bytes())
+            key = described.unlike(bundle.read(name))
         except ValueError:
             continue  # not an ONNX model, as whoever loads it says
         if key:
-            raise BadInput(f"{folder / MANIFEST} and the metadata of {name} contradict each other in '{key}'; {_AGAIN}")
+            file = bundle.path / MANIFEST
+            raise BadInput(f"{file} and the metadata of {name} contradict each other in '{key}'; {_AGAIN}")
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -291,8 +364,13 @@ def _seal(content: Json) -> str:
 
 def sha256(file: Path) -> str:
     """The sha256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
     with file.open("rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
+        return _digest(stream)
+
+
+def _digest(stream: BinaryIO) -> str:
+    """The sha256 of the rest of an open file, in hexadecimal."""
+    digest = hashlib.sha256()
+    for block in iter(lambda: stream.read(1 << 20), b""):
+        digest.update(block)
     return digest.hexdigest()

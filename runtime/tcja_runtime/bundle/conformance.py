@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from tcja_runtime.bundle.signature import NetworkSignature
 from tcja_runtime.bundle.stepwise import HEAD, TAIL, Streaming
 from tcja_runtime.constant_arrays import array_of
 from tcja_runtime.errors import BadInput, ParityNotMet
+from tcja_runtime.files.folder import Files
 from tcja_runtime.model_file import protobuf
 from tcja_runtime.model_file.layer_tensors import exposed
 from tcja_runtime.model_file.tensor_names import (
@@ -61,11 +61,11 @@ class Value:
         return f"'{self.name}' {_ELEMENTS.get(self.element, f'type {self.element}')} [{sizes}]"
 
 
-def check(folder: Path, signature: NetworkSignature) -> None:
+def check(files: Files, signature: NetworkSignature) -> None:
     """Check that both models of a bundle, model.onnx and model.plain.onnx, fit its signature.
 
     Args:
-        folder: the folder of the models.
+        files: the bundle, or the folder of the models.
         signature: the signature.
 
     Raises:
@@ -75,20 +75,20 @@ def check(folder: Path, signature: NetworkSignature) -> None:
     for file in (PLAIN_MODEL, MODEL):
         try:
             counts = file == PLAIN_MODEL and signature.spike_counts
-            found = departures((folder / file).read_bytes(), signature, counts=counts)
+            found = departures(files.read(file), signature, counts=counts)
         except (ValueError, TypeError) as error:
             raise BadInput(
-                f"{folder / file} cannot be read as an ONNX model: {error}; export the bundle again"
+                f"{files.path / file} cannot be read as an ONNX model: {error}; export the bundle again"
             ) from error
         if found:
             raise ParityNotMet(f"{file} is not the network that the bundle describes: it {'; it '.join(found)}")
 
 
-def check_streaming(folder: Path, split: Streaming, signature: NetworkSignature) -> None:
+def check_streaming(files: Files, split: Streaming, signature: NetworkSignature) -> None:
     """Check the inputs and outputs of the head and the tail of a stepwise network.
 
     Args:
-        folder: the folder of the models.
+        files: the bundle, or the folder of the models.
         split: how the network is split into head and tail.
         signature: the signature of the whole network.
 
@@ -108,11 +108,11 @@ def check_streaming(folder: Path, split: Streaming, signature: NetworkSignature)
     }
     for file, sides in expected.items():
         try:
-            graph = list(protobuf.fields(protobuf.inside((folder / file).read_bytes(), protobuf.MODEL_GRAPH)))
+            graph = list(protobuf.fields(protobuf.inside(files.read(file), protobuf.MODEL_GRAPH)))
             found = [_values(graph, kind) for kind in (protobuf.GRAPH_INPUT, protobuf.GRAPH_OUTPUT)]
         except (ValueError, TypeError) as error:
             raise BadInput(
-                f"{folder / file} cannot be read as an ONNX model: {error}; export the bundle again"
+                f"{files.path / file} cannot be read as an ONNX model: {error}; export the bundle again"
             ) from error
         for verb, values, side in zip(("takes", "returns"), found, sides, strict=True):
             wanted = [Value(name, protobuf.FLOAT, (None, *shape)) for name, shape in side]

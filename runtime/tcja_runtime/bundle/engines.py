@@ -17,11 +17,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tcja_runtime.bundle.bundle import ENGINES, MODEL, PLAIN_MODEL, Bundle, sha256
+from tcja_runtime.bundle.bundle import ENGINES, MODEL, PLAIN_MODEL, Bundle
 from tcja_runtime.bundle.sidecar import SIDECAR, EngineInfo
 from tcja_runtime.choices import ENGINE_TARGETS, Hardware
 from tcja_runtime.counting import counted
 from tcja_runtime.errors import BadInput, Unavailable, user_error
+from tcja_runtime.files.limits import in_bundle
+from tcja_runtime.files.reading import read_inside
 from tcja_runtime.files.text import parsed
 from tcja_runtime.machine import jetpack
 from tcja_runtime.machine.gpu import Gpu, gpu
@@ -57,10 +59,12 @@ class Engine:
     Attributes:
         folder: the folder with the engine and its sidecar, BUNDLE/engines/NAME.
         info: the content of the sidecar.
+        model_sha256: the sha256 of the model that an engine of its bundle is built from; empty if it is not known.
     """
 
     folder: Path
     info: EngineInfo
+    model_sha256: str = ""
 
     @property
     def name(self) -> str:
@@ -84,7 +88,7 @@ class Engine:
             BadInput: the file is missing, or it was changed after it was built.
         """
         try:
-            content = self.file.read_bytes()
+            content = read_inside(self._bundle, f"{ENGINES}/{self.name}/{ENGINE}", in_bundle(ENGINE))
         except OSError as error:
             raise BadInput(f"{self.file} cannot be read: {error.strerror}; {self._again}") from error
         if len(content) != self.info.bytes:
@@ -101,7 +105,7 @@ class Engine:
 
         Returns None if this machine can load the engine.
         """
-        if self.info.model_sha256 != sha256(self._bundle / (MODEL if self.info.plugin else PLAIN_MODEL)):
+        if self.info.model_sha256 != self.model_sha256:
             return Unfit(self.name, f"was built from another model than this bundle's; {self._again}")
         found = gpu()
         if self.target == "tensorrt-rtx" and jetpack.system():
@@ -168,8 +172,11 @@ def engines(bundle: Bundle, *, trust_engine: bool = False) -> list[Engine]:
     known = bundle.manifest.engines
     if trust_engine:
         found = sorted((bundle.path / ENGINES).glob(f"*/{SIDECAR}"))
-        known = known | {file.parent.name: _read(file) for file in found}
-    return [Engine(bundle.path / ENGINES / name, info) for name, info in reversed(known.items())]
+        known = known | {file.parent.name: _read(bundle, file.parent.name) for file in found}
+    return [
+        Engine(bundle.path / ENGINES / name, info, bundle.files[MODEL if info.plugin else PLAIN_MODEL]["sha256"])
+        for name, info in reversed(known.items())
+    ]
 
 
 def require(target: str) -> Any:
@@ -196,9 +203,12 @@ def require(target: str) -> Any:
     return found
 
 
-def _read(sidecar: Path) -> EngineInfo:
+def _read(bundle: Bundle, name: str) -> EngineInfo:
+    """Returns the sidecar in the folder of an engine."""
+    file = f"{ENGINES}/{name}/{SIDECAR}"
+    sidecar = bundle.path / file
     try:
-        return EngineInfo.from_dict(parsed(sidecar.read_bytes()))
+        return EngineInfo.from_dict(parsed(read_inside(bundle.path, file, in_bundle(file))))
     except ValueError as error:
         raise BadInput(f"{sidecar} is damaged: {error}; remove {sidecar.parent}") from error
     except OSError as error:

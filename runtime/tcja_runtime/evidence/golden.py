@@ -43,6 +43,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.bundle.bundle import GOLDEN
 from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.data.windows import InMemoryWindows, Windows
 from tcja_runtime.errors import BadInput
@@ -51,6 +52,7 @@ from tcja_runtime.evidence.predictions import Predictions
 from tcja_runtime.evidence.spike_counts import FreeRunningBounds
 from tcja_runtime.evidence.trace import Recording, Reference, Spikes, Witnesses
 from tcja_runtime.files import npz
+from tcja_runtime.files.folder import Files
 
 MAX_WINDOWS = 16
 MAX_BYTES = 32 * 2**20
@@ -260,14 +262,23 @@ def save(path: Path, golden: Golden, contract: InputContract) -> None:
         np.savez_compressed(file, **arrays)
 
 
-def load(path: Path, contract: InputContract) -> Golden:
-    """Read golden vectors that `save` wrote.
+def read(files: Files, contract: InputContract) -> Golden:
+    """Read the golden vectors of a bundle.
+
+    Raises:
+        BadInput: as for `load`.
+    """
+    return load(files.path / GOLDEN, contract, files.read(GOLDEN))
+
+
+def load(path: Path, contract: InputContract, content: bytes | None = None) -> Golden:
+    """Read golden vectors that `save` wrote, from a file or from its content.
 
     Raises:
         BadInput: the file cannot be read, or does not hold golden vectors.
     """
     try:
-        arrays: Arrays = {name: array.whole() for name, array in npz.arrays(path).items()}
+        arrays: Arrays = {name: array.whole() for name, array in npz.arrays(path, content).items()}
         layers = list(map(str, arrays["layers"]))
         _check_types(arrays, contract, layers)
         spikes = {
@@ -303,14 +314,15 @@ def load(path: Path, contract: InputContract) -> Golden:
         raise BadInput(f"{path} does not hold golden vectors ({error}); export the bundle again") from error
 
 
-def windows(path: Path, contract: InputContract) -> Floats:
-    """Returns the windows of golden vectors, without reading the rest of the file.
+def windows(files: Files, contract: InputContract) -> Floats:
+    """Returns the windows of the golden vectors of a bundle, without reading the other arrays.
 
     Raises:
         BadInput: as for `load`.
     """
+    path = files.path / GOLDEN
     try:
-        found: Floats = npz.arrays(path)[contract.name].whole()
+        found: Floats = npz.arrays(path, files.read(GOLDEN))[contract.name].whole()
         _check(contract.name, _are_numbers(found, "f") and found.size > 0)
         return found
     except BadInput as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import math
 import zipfile
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ class Array:
         begin: the offset of the values in the .npy, in bytes.
         offset: the offset of the .npy in the .npz, in bytes.
         check: the size of the .npy in bytes, and its CRC-32.
+        content: the content of the .npz, if it is in memory; then the file is not read.
     """
 
     file: Path
@@ -47,6 +49,7 @@ class Array:
     begin: int
     offset: int
     check: tuple[int, int]
+    content: bytes | None = dataclasses.field(default=None, repr=False)
 
     def rows(self, size: int, start: int = 0) -> Iterator[npt.NDArray[Any]]:
         """Yields the rows from number `start` on, [n, ...] with at most `size` rows at a time.
@@ -60,7 +63,7 @@ class Array:
             return
         shape = self.shape[1:]
         stride = math.prod(shape) * self.dtype.itemsize
-        with _open_archive(self.file) as archive, self._read(archive) as stream:
+        with _open_archive(self.file, self.content) as archive, self._read(archive) as stream:
             # The skipped bytes are read too, because the checksum is compared only over all bytes.
             for at in range(0, self.begin + start * stride, _BLOCK):
                 stream.read(min(_BLOCK, self.begin + start * stride - at))
@@ -74,7 +77,7 @@ class Array:
         Raises:
             Damaged: the array is damaged.
         """
-        with _open_archive(self.file) as archive, self._read(archive) as stream:
+        with _open_archive(self.file, self.content) as archive, self._read(archive) as stream:
             array: npt.NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
             return array
 
@@ -86,13 +89,13 @@ class Array:
 
 
 @contextlib.contextmanager
-def _open_archive(file: Path) -> Iterator[zipfile.ZipFile]:
+def _open_archive(file: Path, content: bytes | None) -> Iterator[zipfile.ZipFile]:
     """A context with the open .npz. If the block finds that the archive is damaged, a `BadInput` is raised."""
     try:
-        if not file.is_file():  # a pipe or a device might never end
+        if content is None and not file.is_file():  # a pipe or a device might never end
             missing = "is not a file" if file.exists() else "does not exist"
             raise BadInput(f"{file} {missing}")
-        with zipfile.ZipFile(file) as archive:
+        with zipfile.ZipFile(file if content is None else io.BytesIO(content)) as archive:
             yield archive
     except PermissionError as error:
         raise BadInput(f"{file} cannot be read: {error.strerror}") from error
@@ -125,15 +128,19 @@ def _exactly(stream: IO[bytes], size: int) -> bytes:
     return content
 
 
-def arrays(file: Path) -> dict[str, Array]:
+def arrays(file: Path, content: bytes | None = None) -> dict[str, Array]:
     """Returns the arrays of an .npz by their names. Members that are not .npy files are skipped.
+
+    Args:
+        file: the .npz.
+        content: its content, if it is in memory; then the path is only for messages.
 
     Raises:
         BadInput: the file is not an .npz.
         Damaged: the header of an array is damaged.
     """
     found = {}
-    with _open_archive(file) as archive:
+    with _open_archive(file, content) as archive:
         for info in archive.infolist():
             name, dot, kind = info.filename.rpartition(".")
             if (dot, kind) != (".", "npy"):
@@ -145,6 +152,6 @@ def arrays(file: Path) -> dict[str, Array]:
                     raise ValueError(f"its header has shape {list(head.shape)}, which does not fit its size")
                 check = info.file_size, info.CRC
                 found[name] = Array(
-                    file, name, head.shape, head.dtype, head.by_rows, head.begin, info.header_offset, check
+                    file, name, head.shape, head.dtype, head.by_rows, head.begin, info.header_offset, check, content
                 )
     return found

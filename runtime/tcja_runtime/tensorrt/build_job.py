@@ -6,10 +6,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from tcja_runtime.bundle.bundle import WEIGHTS
 from tcja_runtime.bundle.sidecar import PluginInfo
 from tcja_runtime.choices import Hardware
 from tcja_runtime.machine.gpu import free_memory, gpu
+from tcja_runtime.model_file.model import WEIGHTS
 from tcja_runtime.tensorrt.build import Batch, BuildRequest
 
 RTX_TARGETS = ("SM80", "SM86", "SM89", "SM120")

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy.typing as npt
 
-from tcja_runtime.bundle.bundle import ENGINES, WEIGHTS
+from tcja_runtime.bundle.bundle import ENGINES
 from tcja_runtime.bundle.engines import Engine
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.files.staging import scratch
-from tcja_runtime.model_file.subgraph import Dimensions, inputs, part
+from tcja_runtime.model_file.model import Model
+from tcja_runtime.model_file.subgraph import Dimensions, inputs
 from tcja_runtime.model_file.tensor_names import given_tensor
 from tcja_runtime.tensorrt.build import BuildOptions, BuildRequest, build
 from tcja_runtime.tensorrt.session import TensorRtEngine, TensorRtSession
@@ -33,7 +34,7 @@ class BuiltPart:
         inputs: the names of the inputs.
     """
 
-    _model: Path
+    _model: Model
     _outputs: Sequence[str]
     _given: Mapping[str, Dimensions]
     _target: str
@@ -46,7 +47,7 @@ class BuiltPart:
     @classmethod
     def open(
         cls,
-        model: Path,
+        model: Model,
         outputs: Sequence[str],
         given: Mapping[str, Dimensions],
         *,
@@ -57,7 +58,7 @@ class BuiltPart:
         """Cut a part out of a model.
 
         Args:
-            model: the .onnx file, in standard operators, with its weights in the same folder.
+            model: the model, in standard operators.
             outputs: the names of the tensors to compute. If it is empty, the part is the whole model.
             given: the tensors to take as inputs, by name with their dimensions.
             target: one of `tcja_runtime.choices.ENGINE_TARGETS`.
@@ -65,7 +66,7 @@ class BuiltPart:
             build_timeout: the seconds after which each builder is ended; None for
                 `tcja_runtime.tensorrt.build.BUILD_TIMEOUTS`.
         """
-        return cls(model, outputs, given, target, precision, inputs(_cut(model, outputs, given)), build_timeout)
+        return cls(model, outputs, given, target, precision, inputs(model.part(outputs, given).content), build_timeout)
 
     def run(self, feeds: Mapping[str, Floats]) -> dict[str, npt.NDArray[Any]]:
         """Run the part once. Takes the inputs by name, and returns the outputs by name.
@@ -91,8 +92,7 @@ class BuiltPart:
         """
         known = {name: shapes.get(given_tensor(name), dimensions) for name, dimensions in self._given.items()}
         file = folder / "part.onnx"
-        file.write_bytes(_cut(self._model, self._outputs, known))
-        (folder / WEIGHTS).symlink_to(self._model.resolve().parent / WEIGHTS)
+        self._model.part(self._outputs, known).write(file)
         return build(
             BuildRequest(
                 model=file,
@@ -107,7 +107,7 @@ class BuiltPart:
     def _built(self, shapes: Mapping[str, tuple[int, ...]]) -> TensorRtSession:
         with scratch() as folder:
             plan = self.build(shapes, folder).plan()
-        loaded = TensorRtEngine.load(plan, self._target, f"a part of {self._model.name}")
+        loaded = TensorRtEngine.load(plan, self._target, f"a part of {self._model.path.name}")
         return loaded.session(graphs=False)  # it runs only a few times, so a graph saves no time
 
     def close(self) -> None:
@@ -115,8 +115,3 @@ class BuiltPart:
         if self._session is not None:
             self._session.close()
         self._session = None
-
-
-def _cut(model: Path, outputs: Sequence[str], given: Mapping[str, Dimensions]) -> bytes:
-    whole = model.read_bytes()
-    return part(whole, outputs, given) if outputs else whole

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from tcja_deploy.formatting import engine_plan
 from tcja_deploy.report.html import Html, section, table, tag
-from tcja_runtime.bundle.bundle import WEIGHTS
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.choices import TIME_FORMS
 from tcja_runtime.counting import counted
+from tcja_runtime.model_file.model import WEIGHTS
 
 
 def size(manifest: Manifest, files: Mapping[str, int]) -> Html:

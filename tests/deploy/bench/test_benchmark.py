@@ -161,7 +161,7 @@ def test_more_windows_than_there_are(run, bundle, session, monkeypatch):
     with np.load(bundle / "golden.npz") as archive:
         windows = archive["images"]
     assert len(windows) < 30
-    given = benchmark.inputs(bundle, Bundle.open(bundle).manifest, 30)["images"]
+    given = benchmark.inputs(Bundle.open(bundle), 30)["images"]
     np.testing.assert_array_equal(given[len(windows)], windows[0])
     assert len(given) == 30
 
@@ -281,10 +281,11 @@ def test_what_cannot_be_measured(run, bundle, options, code, message):
 
 
 def test_windows_of_another_network(run, bundle):
-    manifest = Bundle.open(bundle).manifest
-    other = dataclasses.replace(manifest, input=dataclasses.replace(manifest.input, shape=(1, 9, 9)))
+    opened = Bundle.open(bundle)
+    taken = dataclasses.replace(opened.manifest.input, shape=(1, 9, 9))
+    other = dataclasses.replace(opened, manifest=dataclasses.replace(opened.manifest, input=taken))
     with pytest.raises(BadInput, match=r"golden.npz does not fit the network of the manifest"):
-        benchmark.inputs(bundle, other, 1)
+        benchmark.inputs(other, 1)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from tcja_runtime.bundle.bundle import GOLDEN, MODEL, PLAIN_MODEL, Bundle
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.evidence import golden
+from tcja_runtime.files.folder import Folder
 from tcja_runtime.model_file.tensor_names import SPIKE_COUNTS
 
 from ... import networks
@@ -31,7 +32,7 @@ NAME = "fashion_mnist"
 def returned(bundle, model):
     """What a model of a bundle returns for its golden windows."""
     manifest = Bundle.open(bundle).manifest
-    inputs = golden.windows(bundle / GOLDEN, manifest.input)
+    inputs = golden.windows(Folder(bundle), manifest.input)
     return OnnxRuntimeSession.open(bundle / model).run({manifest.input.name: inputs})
 
 
@@ -63,7 +64,7 @@ def test_a_model_without_the_counts_that_its_manifest_tells_of_is_refused(bundle
     scores = rf"'rates' float32 \[N, {scores.shape[1]}\]"
     wanted = rf"returns {scores}, not {scores} and 'spike_counts' int32 \[N, {layers}, {steps}\]"
     with pytest.raises(ParityNotMet, match=wanted):
-        conformance.check(bundle, manifest.signature)
+        conformance.check(Folder(bundle), manifest.signature)
 
 
 def test_a_manifest_of_an_older_version_has_none(bundle):

@@ -14,6 +14,7 @@ import torch
 from tcja_deploy.report.plots import SHADES
 from tcja_runtime.backends.probe import onnxruntime_probes
 from tcja_runtime.bundle.bundle import Bundle
+from tcja_runtime.files.folder import Folder
 
 from ... import networks
 from ...described import described
@@ -244,7 +245,7 @@ def test_a_picture(run, bundle, folder, tmp_path, monkeypatch, polarity):
     assert code == 0, err
     text = page.read_text()
     _, *sections = text.split("<section")
-    probe, *_ = onnxruntime_probes(bundle, manifest.signature)
+    probe, *_ = onnxruntime_probes(Folder(bundle), manifest.signature)
     files = sorted(folder.rglob("*.bin"))[:7]
     for section, file in zip(sections, files, strict=True):
         frames = counted(drawn(int(file.stem)))

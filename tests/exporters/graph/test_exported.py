@@ -7,8 +7,9 @@ from torch import nn
 
 from tcja_exporters.graph.export import export_onnx
 from tcja_exporters.modules.neurons import SpikingNeuron
-from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, WEIGHTS
+from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
 from tcja_runtime.data.contract import InputContract
+from tcja_runtime.model_file.model import WEIGHTS
 from tcja_runtime.neuron import NeuronSpec
 
 

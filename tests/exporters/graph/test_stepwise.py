@@ -23,10 +23,10 @@ from tcja_exporters.passes.base import PassResult
 from tcja_exporters.precision import calibrate, lowered
 from tcja_exporters.reference.recorder import layers
 from tcja_exporters.user_models.conversion import convert
-from tcja_runtime.bundle.bundle import WEIGHTS
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
+from tcja_runtime.model_file.model import WEIGHTS
 from tcja_runtime.neuron import NeuronSpec
 from tcja_runtime.tensorrt import build
 from tcja_runtime.tensorrt.build import BuildRequest
