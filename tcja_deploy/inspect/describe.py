@@ -16,6 +16,7 @@ from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.counting import counted
 from tcja_runtime.errors import BadInput, first_line
+from tcja_runtime.files.staging import put_back
 from tcja_runtime.files.text import shown
 from tcja_runtime.records import argument, check_arguments
 
@@ -62,6 +63,8 @@ def inspect(path: Path | str, options: CheckpointOptions | None = None) -> Facts
     """
     path = argument("path", path, Path)
     options = argument("options", options, CheckpointOptions | None) or CheckpointOptions()
+    if not path.exists():
+        put_back(path)
     if not path.exists():
         raise BadInput(f"{path} does not exist")
     kind = "a bundle" if path.is_dir() else "an ONNX model" if path.suffix == ".onnx" else None

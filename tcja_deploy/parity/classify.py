@@ -58,8 +58,6 @@ def predict(
     if len(known) >= len(windows):
         return known.first(len(windows)).on(windows)
     found = [known.rows]
-    # The digest of the data is made of checksums that the files store, and damage leaves these as they are. So what
-    # was predicted from a damaged file must be deleted, or it would be taken over when the file is sound again.
     work = f"{identity}, {windows.digest} {windows.stamp}, from {len(known)}" if windows.digest else None
     kept = until.enter_context(journal.open_journal(work, found[0].shape[1]))
     found.append(kept.rows[: len(windows) - len(known)])
@@ -78,7 +76,7 @@ def predict(
                 for _ in windows.batches(network.size):
                     pass
     except BadInput:
-        kept.discard()
+        kept.discard()  # a file was changed after its digest was made, so rows may be of other windows
         raise
     except BaseException:
         if kept.active and done:

@@ -208,7 +208,7 @@ def _accuracy(found: Parity) -> Iterable[str]:
         right = part(accuracy.right, accuracy.labelled, "window")
         line = f"Accuracy in {found.backend}: {right} with a label ({interval(accuracy.interval)})"
         if not statistics.compared:
-            line += "; the trained network's is not known, as the bundle was not exported with these windows"
+            line += "; the trained network's is not known, as the bundle has no predictions for these windows"
         else:
             some = statistics.compared < accuracy.labelled
             of = f" of the {windows(statistics.compared)} of the export" if some else ""

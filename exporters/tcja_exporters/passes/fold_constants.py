@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import onnx_graphsurgeon as gs
-import onnxruntime
 
 from tcja_exporters.passes import origins
 from tcja_exporters.passes.base import PassResult
+from tcja_runtime.backends import onnxruntime
 
 
 def fold_constants(graph: gs.Graph) -> PassResult:
     """Compute the nodes that depend only on constants, with ONNX Runtime; remove convolution biases that are zero."""
-    onnxruntime.set_default_logger_severity(3)  # errors only: the warnings are about ONNX Runtime's own optimisations
+    onnxruntime.require().set_default_logger_severity(
+        3
+    )  # errors only: the warnings are about ONNX Runtime's own optimisations
     before = len(graph.nodes)
     origins.follow(graph)
     graph.fold_constants(error_ok=False)

@@ -46,7 +46,11 @@ def installed() -> dict[str, str]:
 
 
 def require() -> Any:
-    """Import the module `onnxruntime`.
+    """Import the module `onnxruntime`, and tell it to report nothing.
+
+    `tcja_runtime` sets a variable that keeps it from reporting, which it reads when it is imported. If a program
+    imported it before `tcja_runtime`, it has reported this machine and its own start already, and nothing can take that
+    back; what it would report of models is switched off here.
 
     Raises:
         Unavailable: the module is not installed, is installed by two packages, or is too old.
@@ -64,6 +68,7 @@ def require() -> Any:
         import onnxruntime
     except (ImportError, OSError) as error:
         raise user_error(error) or error from error
+    onnxruntime.disable_telemetry_events()
     return onnxruntime
 
 

@@ -42,6 +42,7 @@ from tcja_runtime.counting import counted
 from tcja_runtime.errors import BadInput, user_error
 from tcja_runtime.files.limits import in_bundle
 from tcja_runtime.files.reading import is_name, names_inside, open_inside, read_inside
+from tcja_runtime.files.staging import put_back
 from tcja_runtime.files.text import parsed, storable
 from tcja_runtime.model_file.model import WEIGHTS
 from tcja_runtime.records import argument
@@ -124,6 +125,8 @@ class Bundle:
         folder: Path = argument("path", path, Path)
         any_engine, to_run = argument("any_engine", any_engine, bool), argument("to_run", to_run, bool)
         try:
+            if not folder.exists():
+                put_back(folder)  # a build may have been killed while it exchanged the bundle
             return _opened(folder, any_engine=any_engine, to_run=to_run)
         except OSError as error:
             raise user_error(error, folder if error.filename is None else None) or error from error

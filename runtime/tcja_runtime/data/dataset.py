@@ -42,7 +42,7 @@ class Part(Protocol):
         file: the file.
         count: the number of windows.
         labels: the class indices, int64 [count]; None if the file does not store them.
-        checks: the sizes and checksums of the content, and the settings that change the windows, such as the rule that
+        checks: the sizes and SHA-256 of the content, and the settings that change the windows, such as the rule that
             cuts a recording into frames.
         reading: the time span of each window of a recording, and remarks on the recording. None before all windows of
             the recording were read once; always None for files of windows.
@@ -72,14 +72,14 @@ class _ArrayWindows:
         array: the array.
         contract: the input contract of the network.
         labels: the class indices, int64 [count]; None if the file does not have them.
-        checks: the sizes and checksums of the arrays.
+        content: the arrays that the windows and the labels are from, or what a program gave.
         single: whether the array is one window without a batch axis, as SpikingJelly saves frames.
     """
 
     array: Array | GivenWindows
     contract: InputContract
     labels: Labels | None
-    checks: tuple[object, ...]
+    content: Sequence[Array | GivenWindows]
     single: bool
 
     reading = None
@@ -87,6 +87,10 @@ class _ArrayWindows:
     @property
     def file(self) -> Path:
         return self.array.file
+
+    @property
+    def checks(self) -> Sequence[object]:
+        return [check for each in self.content for check in each.checks]
 
     @property
     def count(self) -> int:
@@ -127,8 +131,13 @@ class Data:
 
     @functools.cached_property
     def digest(self) -> str:
-        """A hash of the content of all parts, the same for the same windows."""
-        return hashlib.sha256(repr([check for part in self.parts for check in part.checks]).encode()).hexdigest()
+        """The SHA-256 of the content of all parts, the same for the same windows. It is made of those of the files.
+
+        Raises:
+            BadInput: a file is damaged.
+        """
+        checks = [check for part in self.parts for check in part.checks]
+        return hashlib.sha256(repr(checks).encode()).hexdigest()
 
     @property
     def extensions(self) -> list[Extension]:
@@ -233,7 +242,7 @@ def _given(given: GivenWindows, contract: InputContract, classes: Sequence[str] 
     _refuse_options(given.file, contract, options)
     check_array(given, contract, single=False)
     labels = None if given.labels is None else checked_labels(given.labels, given.shape[0], classes, given.file)
-    part = _ArrayWindows(given, contract, labels, given.checks, single=False)
+    part = _ArrayWindows(given, contract, labels, [given], single=False)
     source = given.source + unusual(next(part.windows(_LOOKED_AT)), contract)
     return Data(parts=(part,), labels=labels, source=source, stamp="", count=part.count)
 
@@ -304,11 +313,11 @@ def _open_parts(
     array = found[contract.name]
     single = contract.name == "frames" and array.shape == contract.shape
     check_array(array, contract, single)
-    checks, labels = [array.check], None
+    content, labels = [array], None
     if "labels" in found and not single:
-        checks.append(found["labels"].check)
+        content.append(found["labels"])
         labels = checked_labels(found["labels"].whole(), array.shape[0], classes, file)
-    return [_ArrayWindows(array, contract, labels, tuple(checks), single)]
+    return [_ArrayWindows(array, contract, labels, content, single)]
 
 
 def _refuse_options(file: Path, contract: InputContract, options: DataOptions) -> None:

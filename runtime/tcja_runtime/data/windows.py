@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import io
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -110,8 +110,8 @@ class GivenWindows:
         return self.batches[0].dtype
 
     @functools.cached_property
-    def checks(self) -> tuple[tuple[int, int], ...]:
-        """The size in bytes and the CRC-32 of the windows, and of the labels, in an .npz that numpy writes."""
+    def checks(self) -> tuple[tuple[int, str], ...]:
+        """The size in bytes and the SHA-256 of the windows, and of the labels, in an .npz that numpy writes."""
         labels = () if self.labels is None else (_check((self.labels,), self.labels.shape),)
         return (_check(self.batches, self.shape), *labels)
 
@@ -122,15 +122,16 @@ class GivenWindows:
             start = max(0, start - len(batch))
 
 
-def _check(batches: tuple[npt.NDArray[Any], ...], shape: tuple[int, ...]) -> tuple[int, int]:
-    """The size in bytes and the CRC-32 of the .npy that numpy writes for the batches of an array."""
+def _check(batches: tuple[npt.NDArray[Any], ...], shape: tuple[int, ...]) -> tuple[int, str]:
+    """The size in bytes and the SHA-256 of the .npy that numpy writes for the batches of an array."""
     head = io.BytesIO()
     described = {"descr": np.lib.format.dtype_to_descr(batches[0].dtype), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(head, described)
-    size, check = len(head.getvalue()), zlib.crc32(head.getvalue())
+    size, digest = len(head.getvalue()), hashlib.sha256(head.getvalue())
     for batch in batches:
-        size, check = size + batch.nbytes, zlib.crc32(np.ascontiguousarray(batch).data, check)
-    return size, check
+        size += batch.nbytes
+        digest.update(np.ascontiguousarray(batch).data)
+    return size, digest.hexdigest()
 
 
 def check_array(array: Array | GivenWindows, contract: InputContract, single: bool) -> None:

@@ -176,12 +176,26 @@ def _open_growing(path: Path) -> ByteStream:
 
     def blocks(stop: threading.Event) -> Iterator[bytes]:
         while not stop.is_set():
+            there = _is_at(path, file.fileno())  # before the read, so that the last events are read, too
             block = file.read(BLOCK)
             if block:
                 yield block
             elif os.fstat(file.fileno()).st_size < file.tell():
-                raise BadInput(f"{path} became shorter while it was followed; what was read before is valid")
+                raise BadInput(f"{path} became shorter while it was followed; {_VALID}")
+            elif not there:
+                raise BadInput(f"{path} was replaced, moved or removed while it was followed; {_VALID}")
             else:
                 stop.wait(_GROWS)
 
     return ByteStream(f"{path} as it grows", blocks, file.close, ends=False)
+
+
+_VALID = "what was read before is valid"
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether a path still is that of an open file."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except OSError:
+        return False

@@ -1,10 +1,10 @@
-"""The content of a file, for checksums."""
+"""The content of a file, by which it is identified."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import zlib
+import hashlib
 from pathlib import Path
 
 _BLOCK = 2**20  # bytes
@@ -21,11 +21,12 @@ class Content:
     file: Path
 
     @functools.cached_property
-    def checks(self) -> tuple[int, int]:
-        """The size of the file, or of the files in a folder, in bytes, and the CRC-32 of the bytes."""
-        size = check = 0
+    def checks(self) -> tuple[int, str]:
+        """The size of the file, or of the files in a folder, in bytes, and the SHA-256 of the bytes."""
+        size, digest = 0, hashlib.sha256()
         for file in filter(Path.is_file, sorted(self.file.iterdir()) if self.file.is_dir() else [self.file]):
             with file.open("rb") as stream:
                 while block := stream.read(_BLOCK):
-                    size, check = size + len(block), zlib.crc32(block, check)
-        return size, check
+                    size += len(block)
+                    digest.update(block)
+        return size, digest.hexdigest()

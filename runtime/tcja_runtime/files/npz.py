@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import hashlib
 import io
 import math
 import zipfile
@@ -37,7 +39,7 @@ class Array:
         by_rows: whether the values of a row lie together in the file (C order).
         begin: the offset of the values in the .npy, in bytes.
         offset: the offset of the .npy in the .npz, in bytes.
-        check: the size of the .npy in bytes, and its CRC-32.
+        size: the size of the .npy in bytes.
         content: the content of the .npz, if it is in memory; then the file is not read.
     """
 
@@ -48,8 +50,21 @@ class Array:
     by_rows: bool
     begin: int
     offset: int
-    check: tuple[int, int]
+    size: int
     content: bytes | None = dataclasses.field(default=None, repr=False)
+
+    @functools.cached_property
+    def checks(self) -> tuple[tuple[int, str], ...]:
+        """The size of the .npy in bytes, and the SHA-256 of its bytes. They are read when this is asked for first.
+
+        Raises:
+            Damaged: the array is damaged.
+        """
+        digest = hashlib.sha256()
+        with _open_archive(self.file, self.content) as archive, self._read(archive) as stream:
+            while block := stream.read(_BLOCK):
+                digest.update(block)
+        return ((self.size, digest.hexdigest()),)
 
     def rows(self, size: int, start: int = 0) -> Iterator[npt.NDArray[Any]]:
         """Yields the rows from number `start` on, [n, ...] with at most `size` rows at a time.
@@ -150,8 +165,6 @@ def arrays(file: Path, content: bytes | None = None) -> dict[str, Array]:
                 if head.size != info.file_size:
                     # Without this check, memory would be allocated for values that are not in the file.
                     raise ValueError(f"its header has shape {list(head.shape)}, which does not fit its size")
-                check = info.file_size, info.CRC
-                found[name] = Array(
-                    file, name, head.shape, head.dtype, head.by_rows, head.begin, info.header_offset, check, content
-                )
+                place = head.begin, info.header_offset, info.file_size
+                found[name] = Array(file, name, head.shape, head.dtype, head.by_rows, *place, content)
     return found

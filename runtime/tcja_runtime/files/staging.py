@@ -150,12 +150,13 @@ def put_back(folder: Path) -> None:
     This is needed only where the system cannot swap two folders in one step (`_exchange`). If the folder has its name,
     what it replaced is deleted.
     """
-    name = re.compile(re.escape(folder.name) + r"\.[0-9a-f]{16}\.replaced")
-    with contextlib.suppress(OSError):
-        for old in sorted(each for each in folder.parent.iterdir() if name.fullmatch(each.name)):
+    with contextlib.suppress(OSError, RuntimeError):  # Python up to 3.12 raises a RuntimeError for links in a circle
+        place = folder.resolve()
+        name = re.compile(re.escape(place.name) + r"\.[0-9a-f]{16}\.replaced")
+        for old in sorted(each for each in place.parent.iterdir() if name.fullmatch(each.name)):
             with left_by_dead_process(old) as left:
-                if left and old.is_dir() and not os.path.lexists(folder):
-                    old.rename(folder)
+                if left and old.is_dir() and not place.exists():
+                    old.rename(place)
                 elif left and old.is_dir():
                     shutil.rmtree(old, ignore_errors=True)
 

@@ -344,8 +344,8 @@ def test_accuracy_where_the_trained_networks_is_not_known():
     )
     assert wording.accuracies(none) == [
         "Accuracy in ONNX Runtime 1: 12 of 12 windows with a label (75.75\N{NO-BREAK SPACE}% to "
-        "100.00\N{NO-BREAK SPACE}% with 95 % confidence); the trained network's is not known, as the bundle was not "
-        "exported with these windows."
+        "100.00\N{NO-BREAK SPACE}% with 95 % confidence); the trained network's is not known, as the bundle has no "
+        "predictions for these windows."
     ]
 
 

@@ -227,6 +227,12 @@ def test_a_bundle_is_opened_by_text_and_refused_by_words(folder, monkeypatch):
         Bundle.open("n" * 300)
 
 
+def test_a_bundle_whose_exchange_was_killed_is_opened(folder):
+    folder.rename(folder.with_name("a.bundle.0123456789abcdef.replaced"))
+    assert Bundle.open(folder).manifest == MANIFEST
+    assert os.listdir(folder.parent) == ["a.bundle"]
+
+
 def test_what_is_no_bundle_is_refused(tmp_path):
     with pytest.raises(BadInput, match="does not exist"):
         Bundle.open(tmp_path / "none")

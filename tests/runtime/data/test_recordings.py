@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import zlib
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from tcja_runtime.data.recordings import DataOptions
 from tcja_runtime.data.sliding_windows import Cutter, Window
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import ReadOptions
+from tcja_runtime.files import npz
+from tcja_runtime.files.content import Content
 
 from ...streams import atis, drawn
 
@@ -107,10 +110,25 @@ def test_what_was_assumed_of_a_file_is_remarked(tmp_path):
 
 
 def test_a_file_is_read_once_however_many_segments_it_has(file, monkeypatch):
-    crc32, read = zlib.crc32, []
-    monkeypatch.setattr(zlib, "crc32", lambda block, check: read.append(len(block)) or crc32(block, check))
+    sha256, made = hashlib.sha256, []
+    monkeypatch.setattr(
+        "tcja_runtime.files.content.hashlib.sha256", lambda *given: made.append(given) or sha256(*given)
+    )
     digest(file, "1,0,300000\n2,300000,600000\n1,600000,900000")
-    assert sum(read) == file.stat().st_size
+    assert len(made) == 2  # of the file, and of all that identifies the data
+
+
+def test_files_with_the_same_checksum_are_told_apart(tmp_path):
+    """CRC-32 is no identity: these contents have the same."""
+    contents = (b"plumless", b"buckeroo")
+    assert len({zlib.crc32(content) for content in contents}) == 1
+    for number, content in enumerate(contents):
+        (tmp_path / f"{number}.bin").write_bytes(content)
+        np.savez(tmp_path / f"{number}.npz", frames=np.frombuffer(content, np.uint8))
+    files = [Content(tmp_path / f"{number}.bin") for number in (0, 1)]
+    stored = [npz.arrays(tmp_path / f"{number}.npz")["frames"] for number in (0, 1)]
+    for first, second in (files, stored):
+        assert first.checks != second.checks
 
 
 ELEVEN = [f"c{i}" for i in range(11)]

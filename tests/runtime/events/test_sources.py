@@ -225,6 +225,28 @@ def test_a_file_that_is_cut_off_while_it_is_followed(read, tmp_path):
         reading.ended()
 
 
+@pytest.mark.parametrize("how", ["replaced", "moved", "removed"])
+def test_a_file_whose_name_is_not_its_own_any_more_is_not_followed_in_silence(read, tmp_path, how):
+    content, size = atis(drawn(20)), 50  # bytes, 5 an event
+    file, other = tmp_path / "a.bin", tmp_path / "b.bin"
+    file.write_bytes(content[:size])
+    reading = read(str(file), follow=True)
+    reading.comes(10)
+    with file.open("ab") as stream:
+        stream.write(content[size:])  # its last events
+    if how == "replaced":
+        other.write_bytes(content)
+        other.replace(file)
+    elif how == "moved":
+        file.rename(other)
+    else:
+        file.unlink()
+    said = "a.bin was replaced, moved or removed while it was followed; what was read before is valid"
+    with pytest.raises(BadInput, match=said):
+        reading.ended()
+    assert sum(map(len, reading.runs)) == 20
+
+
 @pytest.mark.parametrize("given", ["tcp://127.0.0.1:0", "tcp://localhost:0", "tcp://127.1.2.3:0"])
 def test_one_connection(read, given):
     events = drawn(2000, sensor=SENSOR)
