@@ -67,10 +67,24 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("tensorrt-rtx is not installed")
 
 
+MANY = 50
+"""So many new modules, as those of PyTorch that the first export imports, are worth a walk through all objects."""
+
+_frozen: set[str] = set()
+"""The modules that the garbage collector leaves alone."""
+
+
 def pytest_collection_finish() -> None:
     """Keep what was imported out of the garbage collector, which else walks all of it in every export."""
-    gc.collect()
-    gc.freeze()
+    if len(sys.modules) >= len(_frozen) + MANY:
+        gc.collect()
+        gc.freeze()
+        _frozen.update(sys.modules)
+
+
+def pytest_runtest_logfinish() -> None:
+    """Do so again when a test has imported much."""
+    pytest_collection_finish()
 
 
 Made = TypeVar("Made")

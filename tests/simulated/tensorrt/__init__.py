@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 
 from .layers import as_json, as_log
 from .plugins import (  # noqa: F401  # names of the module
@@ -326,6 +325,8 @@ class Runtime:
 
 class _Engine:
     def __init__(self, profile, model) -> None:
+        import onnxruntime  # which a process that only builds does not need
+
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.add_session_config_entry("session.disable_quant_qdq", "1")

@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import onnx
-import onnxruntime
 
 _FORMATS = {1: "Float", 10: "Half", 3: "Int8", 6: "Int32", 7: "Int64", 9: "Bool"}
 
@@ -33,6 +32,8 @@ def _inferred(model, shapes):
 
 def _computed(model, shapes):
     """The shape and type of each tensor that ONNX Runtime computes, and of the inputs."""
+    import onnxruntime  # which not every process of the builder needs
+
     known = list(_inferred(model, shapes))
     every = onnx.ModelProto.FromString(model.SerializeToString())
     del every.graph.output[:]

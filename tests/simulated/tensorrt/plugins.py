@@ -8,9 +8,6 @@ import json
 import onnx
 from onnx import helper
 
-from tcja_exporters import custom_op, time_forms
-from tcja_runtime.neuron import NeuronSpec
-
 
 class IPluginV3:
     pass
@@ -68,6 +65,10 @@ def get_plugin_registry():
 
 def without_plugin(model):
     """A model whose nodes of the plugin are operators that ONNX Runtime knows."""
+    if not any(node.domain for node in model.graph.node):
+        return model
+    from tcja_exporters import time_forms  # a process of the builder is to start quickly
+
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
     del changed.graph.node[:]
@@ -77,6 +78,9 @@ def without_plugin(model):
 
 
 def _computing(node):
+    from tcja_exporters import custom_op
+    from tcja_runtime.neuron import NeuronSpec
+
     (said,) = (attribute.s for attribute in node.attribute if attribute.name == "kernel")
     fields = json.loads(said)
     pool, name, (output,) = fields.pop("pool"), node.name, node.output
