@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import IO
 
 from tcja_runtime.files import zips
 from tcja_runtime.files.kinds import Kind, kind_of
 
 _SAVE = "save the weights from Python with torch.save(net.state_dict(), 'weights.pth') and pass that file"
-_HEAD = 512  # bytes
+HEAD = 512
+"""The number of first bytes from which the kind of a file is told."""
 _NO_CHECKPOINT = {
     Kind.HDF5: f"is an HDF5 file, as Keras and others write; {_SAVE}",
     Kind.LFS: "is a Git LFS pointer, not the file itself; run 'git lfs pull' where it was cloned",
@@ -33,10 +35,10 @@ _NO_CHECKPOINT = {
 _HEADER_LIMIT = 100_000_000  # bytes; the limit of the package safetensors
 
 
-def head(path: Path) -> bytes:
-    """Return the first bytes of a file."""
-    with path.open("rb") as file:
-        return file.read(_HEAD)
+def head(stream: IO[bytes]) -> bytes:
+    """Return the first bytes of an open file."""
+    stream.seek(0)
+    return stream.read(HEAD)
 
 
 def is_safetensors(start: bytes) -> bool:
@@ -44,23 +46,25 @@ def is_safetensors(start: bytes) -> bool:
     return len(start) > 9 and start[8:9] == b"{" and 2 <= struct.unpack("<Q", start[:8])[0] <= _HEADER_LIMIT
 
 
-def other_kind(path: Path, start: bytes) -> str | None:
+def other_kind(path: Path, stream: IO[bytes]) -> str | None:
     """Return what a file is and what to do, as the rest of a sentence; None if it may be a checkpoint.
 
     Args:
         path: the file.
-        start: its first bytes.
+        stream: the same file, open.
 
     Raises:
         BadInput: it is a zip archive whose directory is damaged.
     """
+    start = head(stream)
     if not start:
         return "is empty; copy it again"
     kind = kind_of(start)
     if kind in _NO_CHECKPOINT:
         return _NO_CHECKPOINT[kind]
-    if zips.is_zip(path):
-        return _archive(zips.names(path))
+    if zips.is_zip(stream):
+        with zips.opened(stream, path) as archive:
+            return _archive(archive.namelist())
     if start.startswith(b"PK"):
         return "is truncated or damaged; copy it again"
     if _is_onnx(path, start):
@@ -124,7 +128,7 @@ def _is_onnx(path: Path, start: bytes) -> bool:
 def _text(start: bytes) -> str | None:
     """Return that a file is a text, with its first words; None if it is not one."""
     try:
-        text = start[:-4].decode() if len(start) == _HEAD else start.decode()
+        text = start[:-4].decode() if len(start) == HEAD else start.decode()
     except UnicodeDecodeError:
         return None
     if not text.strip() or not all(char.isprintable() or char.isspace() for char in text):

@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import builtins
 import dataclasses
 import hashlib
 import io
+import os
 import pickle
 import re
 import sys
 import warnings
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
-from tcja_exporters.checkpoint import file_kinds
+from tcja_exporters.checkpoint import file_kinds, pickles
 from tcja_exporters.checkpoint.constants import attributes
 from tcja_exporters.checkpoint.weight_sets import Contents, WeightSet, contents
-from tcja_runtime.bundle.bundle import sha256
+from tcja_runtime import records
 from tcja_runtime.bundle.manifest import CHECK
 from tcja_runtime.counting import an, listed
 from tcja_runtime.errors import BadInput, Unavailable, first_line, user_error
-from tcja_runtime.files import zips
-from tcja_runtime.files.text import shown
+from tcja_runtime.files import limits, reading, zips
+from tcja_runtime.files.text import parsed, shown
 
 _SHOWN = 6  # the number of keys in a message
 _LONG = 160  # the most characters of an error of torch in a message
+_PACKED = 4  # the most values that a byte can store
 _EXPANDED = 2**24  # the largest number of values of a tensor that stores fewer values than it has
 
 
@@ -99,6 +103,7 @@ def load_checkpoint(path: Path, *, trust_checkpoint: bool = False, weights: str 
     found = contents(read.content)
     if not found.sets:
         raise BadInput(_without_weights(path, read.content))
+    _check_stored(found.sets, read.bytes, path)
     sets, others = (found.sets, []) if weights is None else _chosen(found, weights, path)
     return Checkpoint(
         path=path,
@@ -110,20 +115,35 @@ def load_checkpoint(path: Path, *, trust_checkpoint: bool = False, weights: str 
     )
 
 
+def _check_stored(sets: Sequence[WeightSet], size: int, path: Path) -> None:
+    """Check that tensors have no more values than the file can store, but for some.
+
+    A tensor may repeat a stored value (stride 0). A network of its shape would take any memory.
+
+    Raises:
+        BadInput: they have.
+    """
+    for found in sets:
+        for key, value in found.state.items():
+            stored = size if _kind(value) else value.untyped_storage().nbytes() // value.element_size()
+            if value.numel() > max(stored, _EXPANDED):
+                raise BadInput(f"{path}: {key} has {value.numel():,} values, but the file stores {stored:,} of them")
+        values = sum(value.numel() for value in found.state.values())
+        if values > max(_EXPANDED, _PACKED * size):
+            raise BadInput(f"{path}: {found.name} has {values:,} values, too many for a file of {size:,} bytes")
+
+
 def check_values(path: Path, state: Mapping[str, Tensor]) -> None:
     """Check the values of the tensors that a network takes from a checkpoint.
 
     Raises:
         BadInput: a tensor holds NaN, infinity, values too large for float32, negative variances, or values that are not
-            real numbers; or it has many more values than the file stores.
+            real numbers.
     """
     for key, value in state.items():
         kind = _kind(value)
         if kind:
             raise BadInput(f"{path}: {key} is no tensor of real numbers ({kind})")
-        stored = value.untyped_storage().nbytes() // value.element_size()
-        if value.numel() > max(stored, _EXPANDED):
-            raise BadInput(f"{path}: {key} has {value.numel():,} values, but the file stores {stored:,} of them")
         odd = int((~torch.isfinite(value.float())).sum())
         if odd:
             raise BadInput(f"{path}: {key} holds {odd} values that are NaN, infinite or too large for float32")
@@ -167,6 +187,11 @@ class _Read:
     sha256: str
     bytes: int
 
+    @classmethod
+    def of(cls, found: Any, content: builtins.bytes, beside: dict[str, str]) -> _Read:
+        """Return what was found in the content of a file."""
+        return cls(content=found, beside=beside, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+
 
 def _content(path: Path, trust_checkpoint: bool) -> _Read:
     """Return the object in a file. The bytes of a pickle are read once, so those are hashed that are unpickled.
@@ -176,36 +201,72 @@ def _content(path: Path, trust_checkpoint: bool) -> _Read:
         Unavailable: the package safetensors is not installed.
     """
     try:
-        start = file_kinds.head(path)
-        if file_kinds.is_safetensors(start):
-            tensors, metadata = _safetensors(path)
-            return _Read(content=tensors, beside=metadata, sha256=sha256(path), bytes=path.stat().st_size)
-        other = file_kinds.other_kind(path, start)
-        if other:
-            raise BadInput(f"{path} {other}")
-        if zips.is_zip(path):
-            zips.check(path)  # torch does not compare the checksums
-        pickled = path.read_bytes()
+        with reading.open_file(path, limits.CHECKPOINT) as stream:
+            if file_kinds.is_safetensors(file_kinds.head(stream)):
+                content = reading.content(stream, path, limits.CHECKPOINT)
+                tensors, metadata = _safetensors(path, content)
+                return _Read(
+                    content=tensors, beside=metadata, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content)
+                )
+            other = file_kinds.other_kind(path, stream)
+            if other:
+                raise BadInput(f"{path} {other}")
+            content = _checked(path, stream)
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror or error}") from error
-    content = _unpickled(path, pickled, trust_checkpoint)
-    return _Read(content=content, beside={}, sha256=hashlib.sha256(pickled).hexdigest(), bytes=len(pickled))
+    unpickled = _unpickled(path, content, trust_checkpoint)
+    return _Read.of(unpickled, content, {})
 
 
-def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the tensors and the metadata of a file of safetensors.
+def _checked(path: Path, stream: BinaryIO) -> bytes:
+    """Return the content of a file of `torch.save`, which does not unpack to more than that, and is not damaged.
+
+    Raises:
+        BadInput: it is damaged, or its parts are too large.
+    """
+    if not zips.is_zip(stream):
+        content = reading.content(stream, path, limits.OLD_CHECKPOINT)
+        pickles.check(content, path)
+        return content
+    with zips.opened(stream, path) as archive:
+        _check_sizes(archive, os.fstat(stream.fileno()).st_size, path)
+    content = reading.content(stream, path, limits.CHECKPOINT)
+    with zips.opened(io.BytesIO(content), path) as archive:
+        _check_sizes(archive, len(content), path)
+        zips.check(archive, path)  # torch does not compare the checksums
+        for info in _pickles(archive):
+            pickles.check(archive.read(info), path)
+    return content
+
+
+def _check_sizes(archive: zipfile.ZipFile, size: int, path: Path) -> None:
+    """Check the sizes that the directory of an archive says."""
+    zips.check_sizes(archive, size, path)
+    for info in _pickles(archive):
+        limits.PICKLE.check(info.file_size, f"the pickle of {path}")
+
+
+def _pickles(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """Return the members that hold a pickle: one, in a file of `torch.save`."""
+    return [info for info in archive.infolist() if info.filename.rpartition("/")[2] == "data.pkl"]
+
+
+def _safetensors(path: Path, content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors and the metadata in the content of a file of safetensors.
 
     Raises:
         BadInput: the file is damaged.
         Unavailable: the package safetensors is not installed.
     """
     try:
-        from safetensors import SafetensorError, safe_open
+        from safetensors import SafetensorError
+        from safetensors import torch as of_torch
     except ModuleNotFoundError as error:
         raise Unavailable(f"{path} is of safetensors: run \"pip install 'tcja-deploy[export]'\" to read it") from error
     try:
-        with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+        head = records.read(dict[str, Any], parsed(content[8 : 8 + int.from_bytes(content[:8], "little")]))
+        metadata = records.read(dict[str, str], head.get("__metadata__") or {}, "__metadata__")
+        return of_torch.load(content), metadata
     except (SafetensorError, *zips.DAMAGED) as error:
         raise BadInput(f"{path} is truncated or damaged ({first_line(error)[:_LONG]}); copy it again") from error
 
@@ -231,8 +292,8 @@ def _unpickled(path: Path, pickled: bytes, trust_checkpoint: bool) -> Any:
         refused = user_error(error, path)
         if refused is not None:
             raise refused from error
-        start = file_kinds.head(path)
-        if isinstance(error, EOFError) or zips.is_zip(path) or start.startswith(b"\x80\x02\x8a\x0a"):
+        start = pickled[: file_kinds.HEAD]
+        if isinstance(error, EOFError) or zips.is_zip(io.BytesIO(pickled)) or start.startswith(b"\x80\x02\x8a\x0a"):
             raise BadInput(f"{path} is truncated or damaged ({first_line(error)[:_LONG]}); copy it again") from error
         raise BadInput(f"{path} {_no_checkpoint(start, error)}") from error
 

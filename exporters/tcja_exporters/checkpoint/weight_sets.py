@@ -23,6 +23,7 @@ _OPTIONS = (argparse.Namespace, types.SimpleNamespace)
 _DEPTH = 8  # the largest number of containers inside each other
 _ENTRIES = 10_000  # the largest number of entries that are looked at, apart from tensors
 _FEW = 8  # the largest number of values in a phrase
+_BITS = 64  # the largest size of an integer that is shown
 _SHOWN = 40  # the largest number of characters of a value in a message
 
 
@@ -152,6 +153,8 @@ def _named(value: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
 
 def _described(value: Any) -> Any:
     """Return a value if it is a number or a short text, else a description of it."""
+    if isinstance(value, int) and value.bit_length() > _BITS:  # Python writes none of thousands of digits
+        return Described(f"a number of {value.bit_length():,} bits")
     if isinstance(value, (bool, int, float, Described)) or value is None:
         return value
     if isinstance(value, str) and len(value) <= _SHOWN:

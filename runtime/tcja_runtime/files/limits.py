@@ -22,18 +22,18 @@ class Limit:
     kind: str
     bytes: int
 
-    def check(self, size: int, path: Path) -> None:
+    def check(self, size: int, name: Path | str) -> None:
         """Check the size of a file.
 
         Args:
             size: the size of the file, in bytes.
-            path: the file, for the message.
+            name: the file, for the message.
 
         Raises:
             BadInput: the file is too large.
         """
         if size > self.bytes:
-            raise BadInput(f"{path} has {size:,} bytes, and {self.kind} has at most {self.bytes:,}")
+            raise BadInput(f"{name} has {size:,} bytes, and {self.kind} has at most {self.bytes:,}")
 
 
 MANIFEST = Limit("a manifest", 32 * _MIB)
@@ -53,9 +53,18 @@ SETTINGS = Limit("a file of settings", _MIB)
 """A configuration file, a list of names."""
 BUILT_HERE = Limit("the list of engines built here", 16 * _MIB)
 CHECKPOINT = Limit("a checkpoint", 16 * _GIB)
+OLD_CHECKPOINT = Limit("a checkpoint that is no zip archive", 2 * _GIB)
+"""Files of `torch.save` before PyTorch 1.6, and those with the option for this format."""
+PICKLE = Limit("the pickle of a checkpoint", 16 * _MIB)
+"""The member data.pkl: the keys, shapes and other values beside the weights. PyTorch reads it with Python."""
 GRAPH = Limit("a NIR file", 8 * _GIB)
 PICTURE = Limit("a picture", 256 * _MIB)
 TABLE = Limit("a table of labels", 64 * _MIB)
+
+DIRECTORY = Limit("the directory of a zip archive", 8 * _MIB)
+"""The directory at the end of a zip archive: about 100 bytes for each file in it."""
+UNPACKED = 64 * _MIB
+"""The most bytes by which the files in an archive that compresses nothing are larger or smaller than the archive."""
 
 MOST_FILES = 10_000
 """The most files and folders in a bundle."""

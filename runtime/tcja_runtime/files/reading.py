@@ -84,13 +84,28 @@ def open_inside(folder: Path, name: str, limit: Limit) -> BinaryIO:
 def read_file(path: Path, limit: Limit) -> bytes:
     """Returns the content of a regular file (`open_file`)."""
     with open_file(path, limit) as stream:
-        return _content(stream, path, limit)
+        return content(stream, path, limit)
 
 
 def read_inside(folder: Path, name: str, limit: Limit) -> bytes:
     """Returns the content of a regular file in a folder that other people filled (`open_inside`)."""
     with open_inside(folder, name, limit) as stream:
-        return _content(stream, folder / name, limit)
+        return content(stream, folder / name, limit)
+
+
+def content(stream: BinaryIO, path: Path, limit: Limit) -> bytes:
+    """Returns the whole content of an open file, which may have grown since it was opened.
+
+    Raises:
+        BadInput: it has grown beyond the limit, or has more bytes than the system says.
+    """
+    size = os.fstat(stream.fileno()).st_size
+    limit.check(size, path)
+    stream.seek(0)
+    found = stream.read(size)
+    if stream.read(1):
+        raise BadInput(f"{path} has more bytes than the system says")
+    return found
 
 
 def names_inside(folder: Path, *, skipped: tuple[str, ...] = ()) -> list[str]:
@@ -153,16 +168,6 @@ def _open(name: str, path: Path, limit: Limit, above: int | None = None) -> Bina
         limit.check(status.st_size, path)
         undo.pop_all()
     return os.fdopen(descriptor, "rb")
-
-
-def _content(stream: BinaryIO, path: Path, limit: Limit) -> bytes:
-    """The whole content of an open file, which may have grown since it was opened."""
-    size = os.fstat(stream.fileno()).st_size
-    limit.check(size, path)
-    content = stream.read(size)
-    if stream.read(1):
-        raise BadInput(f"{path} has more bytes than the system says")
-    return content
 
 
 def _check_kind(status: os.stat_result, wanted: int, path: Path) -> None:

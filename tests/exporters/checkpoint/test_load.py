@@ -1,8 +1,12 @@
 import argparse
 import datetime
 import hashlib
+import io
 import pickle
+import struct
 import sys
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -171,7 +175,76 @@ def test_a_tensor_that_claims_more_than_the_file_stores_is_refused(tmp_path):
     huge = torch.as_strided(torch.tensor([0.5]), (200000, 200000), (0, 0))
     with pytest.raises(BadInput, match="b.weight has 40,000,000,000 values, but the file stores 1 of them"):
         checked(save(tmp_path / "a.pth", {**STATE, "b.weight": huge}))
+    many = {f"{i}.weight": torch.ones(1).expand(4000, 4000) for i in range(3)}
+    with pytest.raises(BadInput, match=r"the bare state_dict has 48,000,000 values, too many for a file of"):
+        checked(save(tmp_path / "a.pth", many))
     checked(save(tmp_path / "a.pth", {**STATE, "b.weight": torch.ones(1).expand(3, 4)}))
+
+
+def packed(path: Path) -> None:
+    """Weights of 70 MB in 70 KB."""
+    made = io.BytesIO()
+    torch.save({"a.weight": torch.zeros(70, 2**18)}, made)
+    with zipfile.ZipFile(made) as whole, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as smaller:
+        for name in whole.namelist():
+            smaller.writestr(name, whole.read(name))
+
+
+def pickled(content: bytes) -> Callable[[Path], None]:
+    """A file of torch.save with another pickle in it."""
+
+    def write(path: Path) -> None:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", content)
+            archive.writestr("archive/version", "3\n")
+
+    return write
+
+
+def of_safetensors(head: bytes) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(struct.pack("<Q", len(head)) + head + bytes(8))
+
+
+ONE = b'"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}'
+BOMBS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "packed weights": (packed, r"has \d\d,\d{3} bytes and holds 73,\d{3},\d{3}; save it without"),
+    "packed pickle": (
+        pickled(b"\x80\x02" + bytes(2**25)),
+        r"the pickle of .*a\.pth has 33,554,434 bytes, and",
+    ),
+    "tuples of tuples": (
+        pickled(b"\x80\x02}N" + b"q\x00h\x00\x86" * 60 + b"Ns."),
+        "repeats more than 1,048,576",
+    ),
+    "the same, old": (
+        lambda path: path.write_bytes(b"\x80\x02}N" + b"2\x86" * 60 + b"Ns."),
+        "repeats more than",
+    ),
+    "a name twice": (
+        of_safetensors(b"{" + ONE + b"," + ONE + b"}"),
+        'it has "w" twice in an object.; copy it',
+    ),
+    "lists in lists": (
+        of_safetensors(b'{"w":' + b"[" * 9999),
+        r"is truncated or damaged \(it has lists in more than 32",
+    ),
+    "metadata that are no texts": (
+        of_safetensors(b'{"__metadata__":{"a":1},' + ONE + b"}"),
+        "__metadata__.a is 1, and must",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), BOMBS.values(), ids=BOMBS)
+def test_small_files_that_take_any_time_or_memory_are_refused(tmp_path, make, message):
+    make(tmp_path / "a.pth")
+    with pytest.raises(BadInput, match=message):
+        load_checkpoint(tmp_path / "a.pth")
+
+
+def test_a_number_of_a_thousand_bits_is_described(tmp_path):
+    path = save(tmp_path / "a.pth", {"net": STATE, "epoch": 2**1000})
+    assert load_checkpoint(path).beside["epoch"] == "a number of 1,001 bits"
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+import io
+import os
 import re
 import zipfile
 from pathlib import Path
@@ -8,19 +10,28 @@ import pytest
 from tcja_runtime.errors import BadInput
 from tcja_runtime.files import zips
 
+PATH = Path("a.zip")
+
 
 @pytest.fixture
-def archive(tmp_path) -> Path:
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+def archive() -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as file:
         file.writestr("öne", b"content " * 20)
         file.writestr("two", b"")
-    return tmp_path / "a.zip"
+    return made.getvalue()
+
+
+def checked(content: bytes) -> list[str]:
+    with zips.opened(io.BytesIO(content), PATH) as found:
+        zips.check_sizes(found, len(content), PATH)
+        zips.check(found, PATH)
+        return found.namelist()
 
 
 def test_a_whole_archive_passes(archive):
-    assert zips.is_zip(archive)
-    assert zips.names(archive) == ["öne", "two"]
-    zips.check(archive)
+    assert zips.is_zip(io.BytesIO(archive))
+    assert checked(archive) == ["öne", "two"]
 
 
 @pytest.mark.parametrize(
@@ -33,33 +44,60 @@ def test_a_whole_archive_passes(archive):
     ],
 )
 def test_damage_is_one_line(archive, begin, offset, mask, message):
-    content = bytearray(archive.read_bytes())
+    content = bytearray(archive)
     content[content.index(begin) + offset] ^= mask
-    archive.write_bytes(content)
     with pytest.raises(BadInput, match=rf"a\.zip {re.escape(message)}"):
-        zips.check(archive)
+        checked(content)
 
 
 def test_any_flipped_bits_are_refused_in_one_line_or_harm_nothing(archive):
-    whole, random = archive.read_bytes(), np.random.default_rng(0)
+    random = np.random.default_rng(0)
     said = []
     for _ in range(400):
-        content = bytearray(whole)
+        content = bytearray(archive)
         for at in random.integers(0, len(content), 2):
             content[at] ^= 1 << int(random.integers(8))
-        archive.write_bytes(content)
         try:
-            if zips.is_zip(archive):
-                zips.names(archive)
-                zips.check(archive)
+            if zips.is_zip(io.BytesIO(content)):
+                checked(content)
         except BadInput as error:
             said.append(str(error))
     assert len(said) > 100
     assert not [line for line in said if "\n" in line]
 
 
-def test_a_file_that_is_no_archive(tmp_path):
-    (tmp_path / "a.zip").write_bytes(b"no archive")
-    assert not zips.is_zip(tmp_path / "a.zip")
+def test_a_file_that_is_no_archive():
+    assert not zips.is_zip(io.BytesIO(b"no archive"))
     with pytest.raises(BadInput, match="is truncated or damaged"):
-        zips.names(tmp_path / "a.zip")
+        checked(b"no archive")
+
+
+def test_an_archive_that_unpacks_to_far_more_is_refused():
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("zeros", bytes(2**27))
+    with pytest.raises(BadInput, match=r"^a\.zip has 13\d,\d{3} bytes and holds 134,217,728; save it without compr"):
+        checked(made.getvalue())
+
+
+def test_a_file_that_is_far_larger_than_what_it_holds_is_refused(tmp_path, archive):
+    (tmp_path / "a.zip").touch()
+    os.truncate(tmp_path / "a.zip", 200 * 10**9)
+    with (tmp_path / "a.zip").open("r+b") as stream:
+        stream.seek(0, os.SEEK_END)
+        stream.write(archive)
+        size = stream.tell()
+        with (
+            zips.opened(stream, PATH) as found,
+            pytest.raises(BadInput, match=r"has 200,000,000,\d{3} bytes and holds"),
+        ):
+            zips.check_sizes(found, size, PATH)
+
+
+def test_a_directory_of_too_many_files_is_not_read():
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as file:
+        for number in range(150):
+            file.writestr(f"{number:060000}", b"")
+    with pytest.raises(BadInput, match=r"^the directory of a\.zip has 9,\d{3},\d{3} bytes, and the direc"):
+        checked(made.getvalue())
