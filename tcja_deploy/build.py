@@ -13,11 +13,15 @@ from tcja_runtime.bundle import bundle
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
 from tcja_runtime.bundle.engines import Engine
 from tcja_runtime.bundle.manifest import Manifest
+from tcja_runtime.bundle.origins.engine_list import ENGINES
+from tcja_runtime.bundle.origins.origin import BUILT_HERE
 from tcja_runtime.bundle.signature import Weight
 from tcja_runtime.choices import AUTO, EngineTarget, Target, TimeForm
 from tcja_runtime.errors import BuildTimeout, Unavailable, check_choice
 from tcja_runtime.files.staging import restaged
 from tcja_runtime.machine.jetpack import how_to_get
+from tcja_runtime.origin import built_here
+from tcja_runtime.origin.trust import Trust
 from tcja_runtime.records import argument
 from tcja_runtime.tensorrt import build as builder
 from tcja_runtime.tensorrt.build import BuildOptions, BuildRequest
@@ -54,16 +58,16 @@ def build(
     if chosen is None:
         raise Unavailable(f"no TensorRT is installed for this Python: {how_to_get('tensorrt')}")
     with progress.step("check the hashes"):
-        opened = Bundle.open(path, any_engine=True)
+        opened = Bundle.open(path, Trust(trust_engine=True))
     with restaged(path) as folder:
         kept = _without_changed_engines(opened, folder, progress)
         with progress.step(f"build the {chosen} engine"):
-            manifest = with_engine(kept, folder, chosen, options)
+            manifest = with_engine(kept, folder, chosen, options, progress)
         write_manifest(folder, manifest)
     name, info = list(manifest.engines.items())[-1]
     if name in kept.engines:
         progress.note(f"it replaces the engine {name}, which was built on {kept.engines[name].created}")
-    return Engine(path / bundle.ENGINES / name, info)
+    return Engine(path / ENGINES / name, info, origin=BUILT_HERE)
 
 
 def _without_changed_engines(opened: Bundle, folder: Path, progress: Progress) -> Manifest:
@@ -73,7 +77,7 @@ def _without_changed_engines(opened: Bundle, folder: Path, progress: Progress) -
         The manifest with the remaining engines.
     """
     sound = opened.sound_engines()
-    place = folder / bundle.ENGINES
+    place = folder / ENGINES
     for found in sorted(place.iterdir()) if place.is_dir() else ():
         if found.name not in sound:
             progress.note(f"engine {found.name} does not match the manifest, so it is removed from the bundle")
@@ -122,14 +126,16 @@ def parsed_layers(model: Path, target: str, precision: str, weights: Sequence[We
     )
 
 
-def with_engine(manifest: Manifest, folder: Path, target: str, options: BuildOptions) -> Manifest:
+def with_engine(manifest: Manifest, folder: Path, target: str, options: BuildOptions, progress: Progress) -> Manifest:
     """Build an engine into a bundle's folder. Returns the manifest with the new engine as its last engine.
+
+    The engine is added to the list of those that were built here; if it cannot be, a note says so.
 
     Raises:
         BuildTimeout: the builder did not end in time. No board can write the models in another time form, so the text
             says what to do.
     """
-    place, partial = folder / bundle.ENGINES, folder / f".{bundle.ENGINES}"
+    place, partial = folder / ENGINES, folder / f".{ENGINES}"
     request = BuildRequest(
         model=folder / (bundle.MODEL if options.plugin else bundle.PLAIN_MODEL),
         engines=partial,
@@ -146,6 +152,8 @@ def with_engine(manifest: Manifest, folder: Path, target: str, options: BuildOpt
         fused = not options.plugin and TimeForm.FUSED.value in manifest.time_form.forms.values()
         other = f", or export the network again with `time_form` {TimeForm.UNROLLED.value}" if fused else ""
         raise BuildTimeout(f"{error}; give it more time with `build_timeout`{other}") from error
+    if not_listed := built_here.add(built.info.sha256, built.name):
+        progress.note(not_listed)
     shutil.rmtree(place / built.name, ignore_errors=True)
     place.mkdir(exist_ok=True)
     built.folder.rename(place / built.name)

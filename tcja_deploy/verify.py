@@ -40,6 +40,7 @@ from tcja_runtime.evidence.anytime import Curve
 from tcja_runtime.evidence.golden import Golden
 from tcja_runtime.evidence.predictions import Predictions
 from tcja_runtime.evidence.trace import Observation
+from tcja_runtime.origin.trust import Trust
 from tcja_runtime.records import argument, check_arguments, check_size
 
 
@@ -55,7 +56,7 @@ class VerifyOptions:
         bisect: whether to find the first signal that is wrong, if parity is not met.
         backend: one of `tcja_runtime.choices.BACKENDS`, or `AUTO`: ONNX Runtime on the CPU, and TensorRT for
             each engine that this machine can run.
-        trust_engine: whether to load engines that the bundle's manifest does not list.
+        trust: whom and what the user trusts: keys, and engines of unknown origin.
         anytime: the number of windows to run again with only 1 to T of their frames, from the first window on
             (`tcja_runtime.evidence.anytime`); None takes as many real windows as take little time.
         camera_view: what the frames of recordings in the data are made from, instead of what the network's contract
@@ -69,7 +70,7 @@ class VerifyOptions:
     samples: int | None = None
     bisect: bool = False
     backend: str = AUTO
-    trust_engine: bool = False
+    trust: Trust = dataclasses.field(default_factory=Trust)
     anytime: int | None = None
     camera_view: CameraView = WHOLE
     labels: str | None = None
@@ -153,7 +154,7 @@ def verify(path: Path | str, options: VerifyOptions | None = None, progress: Pro
     options = argument("options", options, VerifyOptions | None) or VerifyOptions()
     progress.left_out = []
     with progress.step("check the hashes"):
-        opened = Bundle.open(path, any_engine=options.trust_engine)
+        opened = Bundle.open(path, options.trust)
     manifest = opened.manifest
     anytime.check(options.anytime, manifest.input)
     evidence = _evidence(opened, options)
@@ -230,12 +231,12 @@ class _Network:
     engines: list[Backend]
 
     @classmethod
-    def loaded(cls, opened: Bundle, name: str, trust_engine: bool) -> _Network:
+    def loaded(cls, opened: Bundle, name: str) -> _Network:
         """Load the network in a backend."""
         manifest = opened.manifest
         if name not in ENGINE_TARGETS:
             return cls(opened, onnxruntime_probes(opened, manifest.signature, name), [])
-        running = select.all_opened(opened, name, trust_engine=trust_engine)
+        running = select.all_opened(opened, name)
         return cls(opened, tensorrt_probes(opened, manifest.signature, name, manifest.precision), running)
 
     def run(self, inputs: Floats) -> Predictions:
@@ -257,7 +258,7 @@ class _Network:
 def prove(opened: Bundle, evidence: _Evidence, name: str, options: VerifyOptions, progress: Progress) -> BackendProof:
     """Compare a bundle's network in a backend, named `name`, with the golden vectors, and classify windows with it."""
     manifest, golden = opened.manifest, evidence.golden
-    network = _Network.loaded(opened, name, options.trust_engine)
+    network = _Network.loaded(opened, name)
     signature, size, n = manifest.signature, batch_size(manifest.signature), len(golden.samples)
     # TensorRT builds each part of a network for one batch size, so all batches must have the same size.
     even = max(k for k in range(1, size + 1) if n % k == 0) if network.engines else size
@@ -305,7 +306,7 @@ def _backends(opened: Bundle, options: VerifyOptions) -> tuple[list[str], list[s
         Unavailable: this machine can run neither ONNX Runtime nor an engine of the bundle.
     """
     names: list[str] = []
-    found = engines(opened, trust_engine=options.trust_engine)
+    found = engines(opened)
     if options.backend != AUTO:
         refusals = [engine.refusal() for engine in found if engine.target == options.backend]
         return [options.backend], [refusal.not_run for refusal in refusals if refusal]

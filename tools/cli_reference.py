@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 
 from tcja_deploy.cli.app import app
-from tcja_deploy.cli.help import Description, Parameter, described
+from tcja_deploy.cli.help.descriptions import Description, Parameter, described
 from tcja_runtime import errors
 
 HEAD = """# The command line

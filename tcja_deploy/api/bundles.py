@@ -32,8 +32,8 @@ def verify(
             bundle.
         progress: whether progress is shown on stderr.
         options: the options of the command `tcja-deploy verify`, by name: `samples`, `bisect`, `backend`,
-            `trust_engine`, `anytime`, `labels`, `crop`, `resize`, `time_unit`, `columns`, `topic`
-            (`tcja_deploy.verify.VerifyOptions` describes them).
+            `trust_engine`, `require_signature`, `public_keys` (one or several), `anytime`, `labels`, `crop`, `resize`,
+            `time_unit`, `columns`, `topic` (`tcja_deploy.verify.VerifyOptions` describes them).
 
     Returns:
         The comparison, whether parity is met or not. `print` shows what the command prints.
@@ -83,8 +83,8 @@ def bench(bundle: str | os.PathLike[str], /, *, progress: bool = False, **option
     Args:
         bundle: the path of the bundle.
         progress: whether progress is shown on stderr.
-        options: `backends` and `batches`, one or several each, `seconds`, `warm_up`, and `trust_engine`
-            (`tcja_deploy.bench.benchmark.BenchOptions` describes them).
+        options: `backends` and `batches`, one or several each, `seconds`, `warm_up`, `trust_engine`,
+            `require_signature` and `public_keys` (`tcja_deploy.bench.benchmark.BenchOptions` describes them).
 
     Raises:
         BadInput: the bundle is damaged, it has no such engine, or an option or a batch size cannot be used.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -12,13 +13,18 @@ from tcja_deploy.console import Progress, err, silent
 from tcja_runtime.data.camera import CameraView
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import ReadOptions
+from tcja_runtime.origin.trust import Trust
 from tcja_runtime.records import argument
 from tcja_runtime.tensorrt.build import Batch
 
 Record = TypeVar("Record")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_PARTS: dict[str, type[CameraView] | type[ReadOptions]] = {"camera_view": CameraView, "reading": ReadOptions}
+_PARTS: dict[str, type[CameraView] | type[ReadOptions] | type[Trust]] = {
+    "camera_view": CameraView,
+    "reading": ReadOptions,
+    "trust": Trust,
+}
 """The fields of a record that are records themselves, whose fields are options."""
 
 
@@ -43,7 +49,7 @@ def made(kind: type[Record], function: str, given: Mapping[str, Any], **own: Any
     for field, part in _PARTS.items():
         inside = {name: fields.pop(name) for name in names(part) if name in given}
         if inside:
-            fields[field] = part(**inside)
+            fields[field] = part(**{name: _READERS.get(name, _same)(value) for name, value in inside.items()})
     for name, read in _READERS.items():
         if name in fields:
             fields[name] = read(fields[name])
@@ -130,7 +136,11 @@ def _settings(given: Any) -> Any:
 
 def _several(given: Any) -> Any:
     """Return several values from one or several."""
-    return (given,) if isinstance(given, (str, int)) else given
+    return (given,) if isinstance(given, (str, int, os.PathLike)) else given
+
+
+def _same(given: Any) -> Any:
+    return given
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {
@@ -139,6 +149,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "batches": _several,
     "keep": _several,
     "output": lambda given: str(given) if isinstance(given, int) and not isinstance(given, bool) else given,
+    "public_keys": _several,
     "settings": _settings,
 }
 """For options that Python has in several forms, the function that returns the value of the record's field."""

@@ -45,6 +45,7 @@ from tcja_runtime.files.folder import read_model
 from tcja_runtime.machine import children, power
 from tcja_runtime.machine.conditions import conditions
 from tcja_runtime.machine.power import Power, Sampler, Source
+from tcja_runtime.origin.trust import Trust
 from tcja_runtime.records import argument, check_arguments, check_size
 from tcja_runtime.tensorrt.build import LARGEST_BATCH
 
@@ -68,7 +69,7 @@ class BenchOptions:
         backends: the names of the backends: each one of `tcja_runtime.choices.BACKENDS`, `AUTO`, or `CANONICAL`. The
             backends after the first are compared with the first.
         batches: the batch sizes: the numbers of windows in a run.
-        trust_engine: whether to load engines that the bundle's manifest does not list.
+        trust: whom and what the user trusts: keys, and engines of unknown origin.
         seconds: the shortest time in seconds to measure each case.
         warm_up: the time in seconds for which each case runs before it is measured.
 
@@ -78,7 +79,7 @@ class BenchOptions:
 
     backends: tuple[str, ...] = (AUTO,)
     batches: tuple[int, ...] = (1,)
-    trust_engine: bool = False
+    trust: Trust = dataclasses.field(default_factory=Trust)
     seconds: float = 5.0
     warm_up: float = 1.0
 
@@ -112,7 +113,7 @@ def bench(path: Path | str, options: BenchOptions | None = None, progress: Progr
     path, progress = argument("path", path, Path), progress or silent()
     options = argument("options", options, BenchOptions | None) or BenchOptions()
     with progress.step("check the hashes"):
-        bundle = Bundle.open(path, any_engine=options.trust_engine, to_run=True)
+        bundle = Bundle.open(path, options.trust, to_run=True)
     feeds = {batch: inputs(bundle, batch) for batch in sorted(set(options.batches))}
     meter = MemoryMeter.start()
     backends = _loaded(bundle, options, progress)
@@ -124,7 +125,7 @@ def bench(path: Path | str, options: BenchOptions | None = None, progress: Progr
         backend, stepwise = backends[name], None
         if options.side_by_side:
             with progress.step(f"measure the memory of {backend.title}, batch {batch}"):
-                memory = _own_memory(path, name, batch, options.trust_engine)
+                memory = _own_memory(path, name, batch, options.trust)
         elif bundle.manifest.streaming and not backend.engine:
             with progress.step("measure the latency frame by frame"):
                 stepwise = _stepwise(bundle, backend, feeds[batch], options.seconds)
@@ -185,7 +186,7 @@ def _loaded(bundle: Bundle, options: BenchOptions, progress: Progress) -> dict[s
     found = {}
     for name in options.backends:
         with progress.step(f"load the network ({name})" if options.side_by_side else "load the network"):
-            backend = _opened(bundle, name, options.trust_engine)
+            backend = _opened(bundle, name)
         for line in backend.not_run:
             progress.note(line)
         for batch in options.batches:
@@ -194,9 +195,9 @@ def _loaded(bundle: Bundle, options: BenchOptions, progress: Progress) -> dict[s
     return found
 
 
-def _opened(bundle: Bundle, name: str, trust_engine: bool) -> Backend:
+def _opened(bundle: Bundle, name: str) -> Backend:
     if name != CANONICAL:
-        return select.opened(bundle, name, trust_engine=trust_engine)
+        return select.opened(bundle, name)
     title = f"{select.title('onnxruntime')}, {MODEL}"
     return Backend(
         name=CANONICAL, title=title, session=OnnxRuntimeSession.open(read_model(bundle, MODEL), keeps_memory=True)
@@ -264,13 +265,14 @@ def _stepwise(bundle: Bundle, backend: Backend, feed: Mapping[str, Floats], seco
     return StepwiseLatency(**{name: Latency.of(each) for name, each in taken.items()})
 
 
-def _own_memory(path: Path, name: str, batch: int, trust_engine: bool) -> Memory:
+def _own_memory(path: Path, name: str, batch: int, trust: Trust) -> Memory:
     """Measure the memory of one case in a process of its own.
 
     Raises:
         Unavailable: the process failed.
     """
-    request = json.dumps({"path": str(path), "name": name, "batch": batch, "trust_engine": trust_engine})
+    given = dataclasses.asdict(trust) | {"public_keys": list(map(str, trust.public_keys))}
+    request = json.dumps({"path": str(path), "name": name, "batch": batch, "trust": given})
     command = children.main_of("tcja_deploy.bench.benchmark")
     done = subprocess.run(command, input=request, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -283,10 +285,10 @@ def main() -> None:
     """Run one case in this process, and print the memory that it takes as JSON. stdin has the case, as JSON."""
     request = json.load(sys.stdin)
     path = Path(request["path"])
-    bundle = Bundle.open(path, any_engine=request["trust_engine"], to_run=True)
+    bundle = Bundle.open(path, Trust(**request["trust"]), to_run=True)
     feed = inputs(bundle, request["batch"])
     meter = MemoryMeter.start()
-    session = _opened(bundle, request["name"], request["trust_engine"]).session
+    session = _opened(bundle, request["name"]).session
     for _ in range(WARM_RUNS):
         session.run(feed)
     json.dump(dataclasses.asdict(meter.read()), sys.stdout)

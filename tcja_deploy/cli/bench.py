@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tcja_deploy.cli.options import Json, TrustEngine, Verbose, progress, telling
+from tcja_deploy.cli.options import Json, PublicKeys, RequireSignature, TrustEngine, Verbose, progress, telling, trust
 from tcja_deploy.console import out, print_json
 from tcja_deploy.texts.bench import bench_text
 from tcja_runtime.choices import BackendName
@@ -44,6 +44,8 @@ def bench(
     bundle: Annotated[Path, typer.Argument(help="The bundle to measure.")],
     backend: Backends = [BackendName.AUTO],  # noqa: B006  # typer copies it
     trust_engine: TrustEngine = False,
+    require_signature: RequireSignature = False,
+    public_key: PublicKeys = None,
     batch: BatchSizesToMeasure = [1],  # noqa: B006
     canonical: Canonical = False,
     seconds: Seconds = 5.0,
@@ -64,7 +66,7 @@ def bench(
     options = benchmark.BenchOptions(
         backends=(*(name.value for name in backend), *[benchmark.CANONICAL] * canonical),
         batches=tuple(batch),
-        trust_engine=trust_engine,
+        trust=trust(trust_engine, require_signature, public_key),
         seconds=seconds,
         warm_up=warm_up,
     )

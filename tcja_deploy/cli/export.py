@@ -22,7 +22,7 @@ from tcja_deploy.cli.options import (
     Set,
     TimeUnit,
     Topic,
-    Trust,
+    TrustCheckpoint,
     Verbose,
     WeightsKey,
 )
@@ -216,7 +216,7 @@ class ExportOptions:
     labels: Labels = None
     streaming: Streaming = False
     report: ReportFile = None
-    trust_checkpoint: Trust = False
+    trust_checkpoint: TrustCheckpoint = False
     as_json: Json = False
     verbose: Verbose = False
 

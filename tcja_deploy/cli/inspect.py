@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from tcja_deploy.cli import options
-from tcja_deploy.cli.options import Json, NetworkName, Set, Trust, Verbose, WeightsKey
+from tcja_deploy.cli.options import Json, NetworkName, Set, TrustCheckpoint, Verbose, WeightsKey
 from tcja_deploy.console import out, print_json
-from tcja_deploy.texts.inspect import facts_text
+from tcja_deploy.texts.inspect.facts import facts_text
 from tcja_runtime.errors import DONE, BadInput
 from tcja_runtime.tensorrt.build import LARGEST_BATCH
 
@@ -34,7 +34,7 @@ def inspect(
     weights: WeightsKey = None,
     network: NetworkName = None,
     set_: Set = None,
-    trust_checkpoint: Trust = False,
+    trust_checkpoint: TrustCheckpoint = False,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:

@@ -23,6 +23,7 @@ from tcja_runtime.data.camera import CameraView
 from tcja_runtime.data.contract import LARGEST
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import BadInput
+from tcja_runtime.origin.trust import Trust
 
 Taken = TypeVar("Taken")
 
@@ -30,7 +31,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on 
 Verbose = Annotated[bool, typer.Option("--verbose", help="Print all details, and the traceback of an error.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV on stdout: a line for each window.")]
 Top = Annotated[int, typer.Option(min=1, max=1000, metavar="K", help="Name the K likeliest classes.")]
-Trust = Annotated[
+TrustCheckpoint = Annotated[
     bool,
     typer.Option(
         "--trust-checkpoint/--weights-only",
@@ -74,7 +75,33 @@ TrustEngine = Annotated[
     bool,
     typer.Option(
         "--trust-engine",
-        help="Also load engines that the manifest does not list. An engine can run code on this machine.",
+        help="Also load engines of unknown origin, and engines that the bundle does not list. An engine can run code "
+        "on this machine.",
+    ),
+]
+Key = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH",
+        help="The private key that signs: of OpenSSH, or in PEM; or a public key of OpenSSH, whose private key "
+        "ssh-agent has.",
+    ),
+]
+RequireSignature = Annotated[
+    bool,
+    typer.Option(
+        "--require-signature",
+        help="Take only a bundle that is signed by one of the keys that you trust.",
+    ),
+]
+PublicKeys = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--public-key",
+        metavar="PATH",
+        help="The public key of someone whom you trust: of OpenSSH or in PEM, or the PEM certificate of an authority. "
+        "A signature by it is then required. Repeat the option for several keys. Default: the keys of "
+        "TCJA_PUBLIC_KEYS or of a configuration file.",
     ),
 ]
 Anytime = Annotated[
@@ -234,6 +261,11 @@ def view(crop: str | None, resize: Resize | None) -> CameraView:
     return CameraView.parse(crop, None if resize is None else resize.value)
 
 
+def trust(trust_engine: bool, require_signature: bool, public_keys: list[Path] | None) -> Trust:
+    """Return what --trust-engine, --require-signature and --public-key say."""
+    return Trust(trust_engine=trust_engine, require_signature=require_signature, public_keys=tuple(public_keys or ()))
+
+
 def settings(given: list[str] | None) -> dict[str, str]:
     """Return the values of --set, by name.
 
@@ -293,6 +325,7 @@ _FLAGS = {
     "form": "--format",
     "hardware": "--hardware-compatible",
     "level": "--optimization-level",
+    "public_keys": "--public-key",
     "lossless=False": "--lossy",
     "settings": "--set",
 }

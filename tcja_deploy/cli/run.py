@@ -16,6 +16,8 @@ from tcja_deploy.cli.options import (
     Hop,
     Json,
     Labels,
+    PublicKeys,
+    RequireSignature,
     ResizeMethod,
     TimeUnit,
     Top,
@@ -53,6 +55,8 @@ def run_(
     files: Files,
     backend: BackendChoice = BackendName.AUTO,
     trust_engine: TrustEngine = False,
+    require_signature: RequireSignature = False,
+    public_key: PublicKeys = None,
     top: Top = 2,
     window: WindowLength = None,
     hop: Hop = None,
@@ -83,7 +87,7 @@ def run_(
         staging.check_new_page(picture, "--picture")
     how = RunOptions(
         backend=backend.value,
-        trust_engine=trust_engine,
+        trust=options.trust(trust_engine, require_signature, public_key),
         window=options.window(window, hop),
         camera_view=options.view(crop, resize),
         labels=labels and labels.value,

@@ -15,6 +15,8 @@ from tcja_deploy.cli.options import (
     Crop,
     Csv,
     Hop,
+    PublicKeys,
+    RequireSignature,
     ResizeMethod,
     TimeUnit,
     Top,
@@ -118,6 +120,8 @@ def stream(
     windows: WindowCount = None,
     backend: BackendChoice = BackendName.AUTO,
     trust_engine: TrustEngine = False,
+    require_signature: RequireSignature = False,
+    public_key: PublicKeys = None,
     top: Top = 2,
     shown: View = True,
     as_csv: Csv = False,
@@ -146,14 +150,14 @@ def stream(
         seconds=seconds,
         windows=windows,
         backend=backend.value,
-        trust_engine=trust_engine,
     )
     progress = options.progress()
     reading = ReadOptions(time_unit, columns, topic)
     with contextlib.closing(
         sources.open_source(source, form=format_, speed=options.speed(speed), follow=follow, options=reading)
     ) as opened:
-        found = opening.opened(bundle, opened, how, progress)
+        trust = options.trust(trust_engine, require_signature, public_key)
+        found = opening.opened(bundle, trust, opened, how, progress)
         if opened.address:
             progress.note(f"listening at {opened.address}")
         form = output.JSON if as_json else output.CSV if as_csv else output.PLAIN

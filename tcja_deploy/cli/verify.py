@@ -15,6 +15,8 @@ from tcja_deploy.cli.options import (
     Crop,
     Json,
     Labels,
+    PublicKeys,
+    RequireSignature,
     ResizeMethod,
     TimeUnit,
     Topic,
@@ -69,6 +71,8 @@ def verify(
     bisect: Bisect = False,
     backend: ProvenBackend = BackendName.AUTO,
     trust_engine: TrustEngine = False,
+    require_signature: RequireSignature = False,
+    public_key: PublicKeys = None,
     anytime: Anytime = None,
     as_json: Json = False,
     verbose: Verbose = False,
@@ -91,7 +95,7 @@ def verify(
         labels=labels and labels.value,
         bisect=bisect,
         backend=backend.value,
-        trust_engine=trust_engine,
+        trust=options.trust(trust_engine, require_signature, public_key),
         anytime=anytime,
         reading=ReadOptions(time_unit, columns, topic),
     )
@@ -99,7 +103,9 @@ def verify(
     opened, result = verified.bundle, verified.report
     if as_json:
         culprit = {"culprit": verified.culprit and dataclasses.asdict(verified.culprit)} if bisect else {}
-        print_json({"bundle": str(bundle), "network": opened.manifest.network, **culprit, **result.to_dict()})
+        named = {"bundle": str(bundle), "network": opened.manifest.network}
+        origin = {"origin": opened.origin.to_dict(opened.manifest.engines)}
+        print_json({**named, **origin, **culprit, **result.to_dict()})
     else:
         out.print(verified_text(verified, options.telling(verbose)))
     if not result.met:

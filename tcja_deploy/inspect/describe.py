@@ -81,7 +81,7 @@ def inspect(path: Path | str, options: CheckpointOptions | None = None) -> Facts
 
 
 def _bundle(path: Path) -> Facts:
-    bundle = Bundle.open(path)
+    bundle = Bundle.open(path, check_signature=False)
     manifest = bundle.manifest
     return {
         "kind": "bundle",
@@ -107,6 +107,7 @@ def _bundle(path: Path) -> Facts:
         "tools": manifest.tools,
         "layers": [_layer(layer) for layer in manifest.layers],
         "integrators": [_layer(layer) for layer in manifest.integrators],
+        "origin": bundle.origin.to_dict(manifest.engines),
         "engines": [_engine(engine) for engine in reversed(engines(bundle))],
         "files": [{"file": name, **fact} for name, fact in bundle.files.items()],
     }
@@ -117,7 +118,7 @@ def _engine(engine: Engine) -> Facts:
     here = "yes" if refusal is None else refusal.reason
     facts = {"precision": info.precision, "batch": info.batch, "layers": info.layers, "bytes": info.bytes}
     plan = {"plan": info.plan and dataclasses.asdict(info.plan), "plan_unread": info.plan_unread}
-    return {"engine": engine.name, **facts, "runs_here": here, **plan}
+    return {"engine": engine.name, **facts, "origin": str(engine.origin), "runs_here": here, **plan}
 
 
 def _streaming(manifest: Manifest) -> str:

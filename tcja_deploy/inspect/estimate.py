@@ -102,7 +102,7 @@ def estimate(
     spiking = False
     built: list[Engine] = []
     if path.is_dir():
-        bundle = Bundle.open(path)
+        bundle = Bundle.open(path, check_signature=False)
         spiking = bundle.manifest.input.scaling == "spikes"
         model = _load(path / MODEL, bundle.read(MODEL))
         vectors = golden.read(bundle, bundle.manifest.input)

@@ -21,6 +21,7 @@ from tcja_runtime.errors import Unavailable
 from tcja_runtime.events import ReadOptions
 from tcja_runtime.evidence.trace import Values
 from tcja_runtime.network.classified import ClassifiedWindows, classified
+from tcja_runtime.origin.trust import Trust
 from tcja_runtime.records import check_arguments, check_size
 
 
@@ -30,7 +31,7 @@ class RunOptions:
 
     Attributes:
         backend: one of `tcja_runtime.choices.BACKENDS`, or `AUTO`.
-        trust_engine: whether to load engines that the bundle's manifest does not list.
+        trust: whom and what the user trusts: keys, and engines of unknown origin.
         window: the windows that recordings are cut into; None takes a recording, or a labelled segment of it, as one
             window, unless the rule of the network's contract makes several of it.
         camera_view: what frames are made from, instead of what the network's contract says.
@@ -41,7 +42,7 @@ class RunOptions:
     """
 
     backend: str = AUTO
-    trust_engine: bool = False
+    trust: Trust = dataclasses.field(default_factory=Trust)
     window: Window | None = None
     camera_view: CameraView = WHOLE
     labels: str | None = None
@@ -70,7 +71,7 @@ def classify(
     """
     options, progress = options or RunOptions(), progress or silent()
     with progress.step("check the hashes"):
-        bundle = Bundle.open(path, any_engine=options.trust_engine, to_run=True)
+        bundle = Bundle.open(path, options.trust, to_run=True)
     bundle.check_classifies()
     manifest = bundle.manifest
     with progress.step("open the files"):
@@ -82,7 +83,7 @@ def classify(
         )
         data = [load(file, manifest.input, manifest.classes, how) for file in files]
     with progress.step("load the network"):
-        backend = opened(bundle, options.backend, trust_engine=options.trust_engine)
+        backend = opened(bundle, options.backend)
     for line in backend.not_run:
         progress.note(line)
     with progress.counted(f"classify in {backend.title}", sum(map(len, data))) as advance:
@@ -106,7 +107,7 @@ def pictured_windows(
         progress: where to show why the gates are left out.
     """
     progress = progress or silent()
-    bundle = Bundle.open(path, any_engine=True, to_run=True)
+    bundle = Bundle.open(path, Trust(trust_engine=True), to_run=True)
     gates: Mapping[str, Values] = {}
     try:
         onnxruntime.require()

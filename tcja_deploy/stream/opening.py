@@ -7,25 +7,27 @@ from pathlib import Path
 from tcja_deploy.console import Progress
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.events import Source
+from tcja_runtime.origin.trust import Trust
 from tcja_runtime.streaming.options import StreamOptions
 from tcja_runtime.streaming.stream import Stream
 
 
-def opened(path: Path, source: Source, options: StreamOptions, progress: Progress) -> Stream:
+def opened(path: Path, trust: Trust, source: Source, options: StreamOptions, progress: Progress) -> Stream:
     """Load a bundle's network for a source.
 
     Args:
         path: the bundle.
+        trust: whom and what the user trusts: keys, and engines of unknown origin.
         source: the source of events, which the caller must close.
         options: the options of the stream.
         progress: where to show progress and notes.
 
     Raises:
-        BadInput: the bundle is damaged, or the options do not fit the bundle and the source.
+        BadInput: the bundle is damaged or not signed as required, or the options do not fit it and the source.
         Unavailable: this machine lacks a package or device that the backend needs.
     """
     options.check_source(source)
     with progress.step("check the hashes"):
-        bundle = Bundle.open(path, any_engine=options.trust_engine, to_run=True)
+        bundle = Bundle.open(path, trust, to_run=True)
     with progress.step("load the network"):
         return Stream.open(bundle, source, options, progress.note)

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from tcja_deploy.build import with_engine
+from tcja_deploy.console import silent
 from tcja_runtime.bundle.bundle import Bundle, sha256
 from tcja_runtime.records import WrongField
 from tcja_runtime.tensorrt import build
@@ -146,12 +147,12 @@ def test_the_plugin_is_built_from_the_model_with_its_operator(bundle, monkeypatc
     def note(request):
         asked[request.options.plugin] = request.model.name
         (request.engines / "e").mkdir(parents=True)
-        return build.Engine(request.engines / "e", None)
+        return build.Engine(request.engines / "e", engine_info())
 
     monkeypatch.setattr(build, "build", note)
     manifest = Bundle.open(bundle).manifest
     for plugin in (False, True):
-        with_engine(manifest, bundle, "tensorrt", BuildOptions(plugin=plugin))
+        with_engine(manifest, bundle, "tensorrt", BuildOptions(plugin=plugin), silent())
     assert asked == {False: "model.plain.onnx", True: "model.onnx"}
 
 

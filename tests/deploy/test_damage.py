@@ -24,9 +24,11 @@ from tcja_runtime.bundle import bundle as bundles
 from tcja_runtime.bundle import conformance
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.engines import engines
+from tcja_runtime.bundle.manifest import seal
 from tcja_runtime.errors import TcjaError
 from tcja_runtime.evidence import golden
 from tcja_runtime.files.folder import Folder
+from tcja_runtime.origin.trust import Trust
 
 from ..runtime.bundle.sealing import reseal
 from ..sidecars import engine_info
@@ -128,13 +130,13 @@ def test_manifests(bundle, capsys, seed, count):
     (bundle / "engines" / "e").mkdir(parents=True)
     for file in ("model.engine", "engine.json"):
         (bundle / "engines" / "e" / file).write_text("{}")
-    manifest = Bundle.open(bundle, any_engine=True).manifest
+    manifest = Bundle.open(bundle, Trust(trust_engine=True)).manifest
     bundles.write_manifest(bundle, dataclasses.replace(manifest, engines={"e": engine_info()}))
     original = json.loads((bundle / "manifest.json").read_text())
     for i in range(count):
         content = changed_json(original, rng)
         content = {key: value for key, value in content.items() if key != "seal"}
-        text = json.dumps({**content, "seal": bundles._seal(content)})
+        text = json.dumps({**content, "seal": seal(content)})
         (bundle / "manifest.json").write_text(text)
         opened += ends_well(lambda: inspect(bundle), text)
         if i % 20 == 0 and ends_well_printed(capsys, text, "inspect", bundle) and i % 100 == 0:
@@ -147,7 +149,7 @@ def test_sidecars(bundle, seed, count):
     rng, opened = random.Random(seed), 0
     sidecar = bundle / "engines" / "e" / "engine.json"
     sidecar.parent.mkdir(parents=True)
-    whole = Bundle.open(bundle)
+    whole = Bundle.open(bundle, Trust(trust_engine=True))
     plugin = {"form": "ahead of time", "nodes": 1, "halves": 0, "pools": 0}
     tensors = [{"name": "images", "type": "FLOAT", "shape": [-1, 1, 2, 2], "input": True}]
     kernel = {"name": "k", "kind": "gemm", "modules": ["fc"], "bytes": 10, "weight_bytes": 4}
@@ -157,7 +159,7 @@ def test_sidecars(bundle, seed, count):
     for i in range(count):
         content = changed_bytes(text, rng) if i % 4 == 0 else json.dumps(changed_json(original, rng)).encode()
         sidecar.write_bytes(content)
-        opened += ends_well(lambda: [each.refusal() for each in engines(whole, trust_engine=True)], str(content))
+        opened += ends_well(lambda: [each.refusal() for each in engines(whole)], str(content))
     assert 0.1 * count < opened < 0.9 * count
 
 

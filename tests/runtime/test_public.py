@@ -23,7 +23,7 @@ def test_the_names_of_events():
     ("call", "said"),
     [
         (lambda: Bundle.open(3), "`path` is 3, and must be a path"),
-        (lambda: Bundle.open("nowhere", any_engine="x"), '`any_engine` is "x", and must be true or false'),
+        (lambda: Bundle.open("nowhere", 1), "`trust` is 1, and must be a Trust"),
         (lambda: Bundle.open("nowhere", to_run=1), "`to_run` is 1, and must be true or false"),
         (lambda: Streams.open("a.bundle"), '`bundle` is "a.bundle", and must be a Bundle'),
         (lambda: Streams.open(None), "`bundle` is None, and must be a Bundle"),

@@ -8,7 +8,7 @@ from tcja_runtime.backends.checked import ContractSession
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession, installed
 from tcja_runtime.backends.session import Session
 from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
-from tcja_runtime.bundle.engines import Engine, Unfit, engines, require
+from tcja_runtime.bundle.engines import Engine, Unfit, UnknownOrigin, engines, require
 from tcja_runtime.choices import AUTO, BACKENDS, ENGINE_TARGETS, PROVIDERS
 from tcja_runtime.errors import BadInput, Unavailable, check_choice
 from tcja_runtime.files.folder import read_model
@@ -37,24 +37,23 @@ class Backend:
     not_run: list[str] = dataclasses.field(default_factory=list)
 
 
-def opened(bundle: Bundle, name: str = AUTO, *, trust_engine: bool = False) -> Backend:
+def opened(bundle: Bundle, name: str = AUTO) -> Backend:
     """Load a bundle's network in a backend.
 
     Args:
         bundle: an opened bundle.
         name: one of `tcja_runtime.choices.BACKENDS`, or "auto". "auto" loads the last built engine that this machine
             can load; if it can load none, it loads the network in ONNX Runtime on the CPU.
-        trust_engine: whether to load engines that the manifest does not list.
 
     Raises:
-        BadInput: the bundle has no engine for that backend, or the engine was changed.
+        BadInput: the bundle has no engine for that backend, or the engine was changed or is of unknown origin.
         Unavailable: this machine lacks something that the backend needs.
     """
     check_choice("backend", name, (AUTO, *BACKENDS))
     if name in PROVIDERS:
         return _onnxruntime(bundle, name)
-    found = [engine for engine in engines(bundle, trust_engine=trust_engine) if name in (AUTO, engine.target)]
-    refusals: list[Unfit] = []
+    found = [engine for engine in engines(bundle) if name in (AUTO, engine.target)]
+    refusals: list[Unfit | UnknownOrigin] = []
     for engine in found:
         refusal = engine.refusal()
         if refusal is None:
@@ -74,24 +73,19 @@ def opened(bundle: Bundle, name: str = AUTO, *, trust_engine: bool = False) -> B
         raise
 
 
-def all_opened(bundle: Bundle, name: str, *, trust_engine: bool = False) -> list[Backend]:
+def all_opened(bundle: Bundle, name: str) -> list[Backend]:
     """Load all engines of a target that this machine can load. Returns at least one; the last built is the first.
 
     Args:
         bundle: an opened bundle.
         name: the target, one of `tcja_runtime.choices.ENGINE_TARGETS`.
-        trust_engine: whether to load engines that the manifest does not list.
 
     Raises:
-        BadInput: the bundle has no engine of the target, or an engine was changed.
+        BadInput: the bundle has no engine of the target, or an engine was changed or is of unknown origin.
         Unavailable: this machine can load none of them.
     """
-    found = [
-        engine
-        for engine in engines(bundle, trust_engine=trust_engine)
-        if engine.target == name and not engine.refusal()
-    ]
-    return [_engine(bundle, engine, []) for engine in found] or [opened(bundle, name, trust_engine=trust_engine)]
+    found = [engine for engine in engines(bundle) if engine.target == name and not engine.refusal()]
+    return [_engine(bundle, engine, []) for engine in found] or [opened(bundle, name)]
 
 
 def title(name: str, engine: Engine | None = None) -> str:

@@ -12,6 +12,11 @@
     README.md           the model card (`tcja_runtime.bundle.card`)
     engines/NAME/       model.engine and engine.json; one folder for each engine
 
+and, in signed bundles, what the manifest does not list (`tcja_runtime.bundle.origins.origin`):
+
+    manifest.json.sig   a signature of manifest.json; model.sig is one of all files
+    engines/manifest.json   the engines that were added after that, and engines/manifest.json.sig
+
 A bundle is written as a whole or not at all (`tcja_runtime.files.staging`). It is read only if every file has the hash
 that the manifest lists, and no file was added. To run a network, parity.json, report.html and README.md may be missing
 or changed, and files may have been added outside engines/. Older bundles have no README.md. What git and the Hugging
@@ -31,12 +36,15 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, TypedDict
+from typing import Any, BinaryIO
 
 from tcja_runtime import records
 from tcja_runtime.bundle.card import CardFile, card
-from tcja_runtime.bundle.manifest import Json, Manifest
+from tcja_runtime.bundle.manifest import FileFact, Json, Manifest, seal
 from tcja_runtime.bundle.metadata import Description
+from tcja_runtime.bundle.origins import origin
+from tcja_runtime.bundle.origins.engine_list import ENGINES
+from tcja_runtime.bundle.origins.origin import MANIFEST, NOT_LISTED, Origin
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.counting import counted
 from tcja_runtime.errors import BadInput, user_error
@@ -45,19 +53,18 @@ from tcja_runtime.files.reading import is_name, names_inside, open_inside, read_
 from tcja_runtime.files.staging import put_back
 from tcja_runtime.files.text import parsed, storable
 from tcja_runtime.model_file.model import WEIGHTS
+from tcja_runtime.origin.trust import Trust
 from tcja_runtime.records import argument
 
 SCHEMA = 6
 READABLE = (5, 6)
 """The schemas that this version reads. Fields that a schema does not have yet get their default values."""
-MANIFEST = "manifest.json"
 MODEL = "model.onnx"
 PLAIN_MODEL = "model.plain.onnx"
 GOLDEN = "golden.npz"
 PARITY = "parity.json"
 REPORT = "report.html"
 CARD = "README.md"
-ENGINES = "engines"
 
 _KEPT = (MODEL, PLAIN_MODEL, HEAD, TAIL, WEIGHTS, GOLDEN)
 """The files whose content is kept in memory when a bundle was opened."""
@@ -84,13 +91,6 @@ _ENGINE_HOLDS = {"model.engine": "a TensorRT engine", "engine.json": "the descri
 _AGAIN = "copy the bundle again, or export it again"
 
 
-class FileFact(TypedDict):
-    """What a manifest says of a file: its sha256, and its size in bytes."""
-
-    sha256: str
-    bytes: int
-
-
 @dataclasses.dataclass(frozen=True)
 class Bundle:
     """A bundle on disk. When it was opened, its files had the hashes that the manifest lists.
@@ -99,35 +99,41 @@ class Bundle:
         path: the folder of the bundle.
         manifest: the manifest.
         files: by the path of a file in the bundle, a dictionary with its "sha256" and its size in "bytes".
+        origin: who signed the bundle, and what is known of its engines.
     """
 
     path: Path
     manifest: Manifest
     files: dict[str, FileFact]
+    origin: Origin
     _kept: dict[str, bytes] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def open(cls, path: Path | str, *, any_engine: bool = False, to_run: bool = False) -> Bundle:
+    def open(
+        cls, path: Path | str, trust: Trust | None = None, *, to_run: bool = False, check_signature: bool = True
+    ) -> Bundle:
         """Read a bundle and check it.
 
         Args:
             path: the folder of the bundle.
-            any_engine: whether the files of engines may differ from the manifest. An engine is native code: load such
-                an engine only if the user trusts it, or if its files were checked in another way.
+            trust: whom and what the caller trusts; None for what the environment and the configuration files say. With
+                `trust_engine`, the files of engines may differ from the manifest. An engine is native code.
             to_run: whether the bundle is opened to run its network. Then parity.json, report.html and README.md may be
                 missing or changed, and other files may have been added.
+            check_signature: whether to refuse a bundle without the signature that the user requires.
 
         Raises:
             BadInput: the folder is not a bundle, or has another schema; or a file is missing, was changed or added, or
-                is named outside the bundle; or the manifest contradicts the metadata of a model.
+                is named outside the bundle; or the manifest contradicts the metadata of a model; or a signature is
+                required, and there is none by a signer whom the user trusts.
             Unavailable: this machine lacks memory, or has too many files open.
         """
         folder: Path = argument("path", path, Path)
-        any_engine, to_run = argument("any_engine", any_engine, bool), argument("to_run", to_run, bool)
+        trust = argument("trust", trust, Trust | None) or Trust()
         try:
             if not folder.exists():
                 put_back(folder)  # a build may have been killed while it exchanged the bundle
-            return _opened(folder, any_engine=any_engine, to_run=to_run)
+            return _opened(folder, trust, to_run=argument("to_run", to_run, bool), check_signature=check_signature)
         except OSError as error:
             raise user_error(error, folder if error.filename is None else None) or error from error
 
@@ -152,7 +158,7 @@ class Bundle:
 
     def release(self) -> None:
         """Free the memory of the models and weights. `read` then reads them again, and checks what it reads."""
-        for name in {*self._kept} - {GOLDEN}:
+        for name in {*self._kept} - {GOLDEN, MANIFEST}:
             del self._kept[name]
 
     def check_classifies(self) -> None:
@@ -184,14 +190,15 @@ class Bundle:
         return found
 
 
-def _opened(path: Path, *, any_engine: bool, to_run: bool) -> Bundle:
+def _opened(path: Path, trust: Trust, *, to_run: bool, check_signature: bool) -> Bundle:
     """Read a bundle and check it (`Bundle.open`)."""
     file = path / MANIFEST
     if not path.exists():
         raise BadInput(f"{path} does not exist")
     if not file.is_file():
         raise BadInput(f"{path} is not a bundle: it has no {MANIFEST}")
-    content = _content(file)
+    written = read_inside(path, MANIFEST, in_bundle(MANIFEST))
+    content = _content(file, written)
     try:
         files = records.read(dict[str, FileFact], content.pop("files", None), "files")
         manifest = Manifest.from_dict({name: value for name, value in content.items() if name != "schema"})
@@ -207,29 +214,33 @@ def _opened(path: Path, *, any_engine: bool, to_run: bool) -> Bundle:
         if (name in files) != bool(manifest.streaming):
             lists = "lists" if name in files else "does not list"
             raise BadInput(f"{file} {lists} {name}, which does not fit its streaming entry; {_AGAIN}")
-    kept = {}
+    found = origin.read(path, written, files, trust, check_signature=check_signature)
+    if found.added:
+        manifest, files = found.added.joined(manifest, files)
+    any_engine = trust.trust_engine
+    kept = {MANIFEST: written}
     for name, fact in files.items():
         if name in _KEPT:
             kept[name] = _checked(path, name, fact)
         elif not (any_engine and is_of_engine(name)) and not (to_run and name in _NOT_TO_RUN):
             _check_file(path, name, fact)
     _check_nothing_added(path, files, any_engine=any_engine, to_run=to_run)
-    opened = Bundle(path, manifest, files, kept)
+    opened = Bundle(path, manifest, files, found, kept)
     _check_described(opened, [name for name in (MODEL, PLAIN_MODEL, HEAD, TAIL) if name in files])
     return opened
 
 
-def _content(file: Path) -> Json:
-    """Returns the content of a manifest without its seal, which is checked.
+def _content(file: Path, written: bytes) -> Json:
+    """Returns the content of a manifest, whose bytes are given, without its seal, which is checked.
 
     Raises:
         BadInput: the file is damaged or was changed, or has another schema.
     """
     try:
-        content = records.read(dict[str, Any], parsed(read_inside(file.parent, file.name, in_bundle(file.name))))
+        content = records.read(dict[str, Any], parsed(written))
     except ValueError as error:
         raise BadInput(f"{file} is damaged: {error}; {_AGAIN}") from error
-    if "schema" not in content or content.pop("seal", None) != _seal(content):
+    if "schema" not in content or content.pop("seal", None) != seal(content):
         raise BadInput(f"{file} was changed after it was written; {_AGAIN}")
     if content["schema"] not in READABLE:
         known = " and ".join(map(str, READABLE))
@@ -249,7 +260,7 @@ def _is_of_git(name: str) -> bool:
 def _check_nothing_added(folder: Path, files: Mapping[str, FileFact], *, any_engine: bool, to_run: bool) -> None:
     for file in sorted(folder.rglob("*")):
         name = file.relative_to(folder).as_posix()
-        if name == MANIFEST or name in files or (file.is_dir() and not file.is_symlink()) or _is_of_git(name):
+        if name in NOT_LISTED or name in files or (file.is_dir() and not file.is_symlink()) or _is_of_git(name):
             continue
         if not is_of_engine(name) and not to_run:
             raise BadInput(f"{file} is not in the manifest: it was added later; remove it, or {_AGAIN}")
@@ -329,8 +340,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         **storable(dataclasses.asdict(manifest)),
         "files": dict(sorted({**facts, CARD: described}.items())),
     }
-    # The seal is the hash of the manifest itself. So a change of any byte of a bundle is found.
-    sealed = {**content, "seal": _seal(content)}
+    sealed = {**content, "seal": seal(content)}
     _write_new(folder / MANIFEST, json.dumps(sealed, indent=1) + "\n")
 
 
@@ -340,7 +350,7 @@ def _facts(folder: Path) -> dict[str, FileFact]:
     return {
         name: {"sha256": sha256(file), "bytes": file.stat().st_size}
         for file, name in names.items()
-        if name not in (MANIFEST, CARD) and not _is_of_git(name)
+        if name not in (*NOT_LISTED, CARD) and not _is_of_git(name)
     }
 
 
@@ -358,11 +368,6 @@ def _write_new(file: Path, text: str) -> None:
     """Write a text file. An existing one is removed first, as it may be a hard link to a file of another bundle."""
     file.unlink(missing_ok=True)
     file.write_text(text, encoding="utf-8")
-
-
-def _seal(content: Json) -> str:
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def sha256(file: Path) -> str:

@@ -1,10 +1,10 @@
 """The engines of a bundle, and whether this machine can load them.
 
-An engine is native code. So it is loaded only if the manifest has its hash, and only on a machine that it was built
-for. An engine of full TensorRT (not TensorRT-RTX) is for one version of TensorRT and one type of GPU, unless it was
-built to be compatible with more versions or GPUs
-(https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/advanced.html, "Version Compatibility",
-"Hardware Compatibility"). The sidecar of an engine stores the version and the GPU.
+An engine is native code. So it is loaded only if the bundle lists its hash, only if its origin is known (someone whom
+the user trusts signed it, or it was built here), and only on a machine that it was built for. An engine of full
+TensorRT (not TensorRT-RTX) is for one version of TensorRT and one type of GPU, unless it was built to be compatible
+with more (https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/advanced.html, "Version
+Compatibility", "Hardware Compatibility"). The sidecar of an engine stores the version and the GPU.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tcja_runtime.bundle.bundle import ENGINES, MODEL, PLAIN_MODEL, Bundle
+from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, Bundle
+from tcja_runtime.bundle.origins.engine_list import ENGINES
+from tcja_runtime.bundle.origins.origin import UNKNOWN, EngineOrigin
 from tcja_runtime.bundle.sidecar import SIDECAR, EngineInfo
 from tcja_runtime.choices import ENGINE_TARGETS, Hardware
 from tcja_runtime.counting import counted
@@ -52,6 +54,26 @@ class Unfit(Unavailable):
         self.not_run = f"engine {engine} skipped: {self.reason}"
 
 
+class UnknownOrigin(BadInput):
+    """An engine is not loaded, as nobody whom the user trusts signed it, and this user did not build it here.
+
+    Args:
+        engine: the name of the engine.
+        build: the command that builds it here.
+
+    Attributes:
+        reason: the reason, without the engine.
+        not_run: a line that says that the engine is skipped, the reason, and what to do.
+    """
+
+    def __init__(self, engine: str, build: str) -> None:
+        self.reason = "its origin is unknown"
+        why = f"{UNKNOWN}: no key that is trusted here signed it, and this user did not build it here"
+        what = f"{build}, or pass `trust_engine` if you trust where it comes from"
+        super().__init__(f"engine {engine} is {why}; {what}")
+        self.not_run = f"engine {engine} skipped: it is {why}; {what}"
+
+
 @dataclasses.dataclass(frozen=True)
 class Engine:
     """An engine on disk.
@@ -60,11 +82,15 @@ class Engine:
         folder: the folder with the engine and its sidecar, BUNDLE/engines/NAME.
         info: the content of the sidecar.
         model_sha256: the sha256 of the model that an engine of its bundle is built from; empty if it is not known.
+        origin: what is known of where it comes from.
+        trusted: whether the user loads it even if nothing is known of that.
     """
 
     folder: Path
     info: EngineInfo
     model_sha256: str = ""
+    origin: EngineOrigin = UNKNOWN
+    trusted: bool = False
 
     @property
     def name(self) -> str:
@@ -100,11 +126,17 @@ class Engine:
             raise BadInput(f"{self.file} was changed after it was built; {self._again}")
         return content
 
-    def refusal(self) -> Unfit | None:
-        """Returns an error with the reason why this machine cannot load the engine, and what to do.
+    def refusal(self) -> Unfit | UnknownOrigin | None:
+        """Returns an error with the reason why the engine is not loaded here, and what to do; None if it can be loaded.
 
-        Returns None if this machine can load the engine.
+        An engine that this machine cannot load is an `Unfit` one, whatever its origin is.
         """
+        unfit = self._unfit()
+        if unfit or self.trusted or self.origin.known:
+            return unfit
+        return UnknownOrigin(self.name, self._again)
+
+    def _unfit(self) -> Unfit | None:
         if self.info.model_sha256 != self.model_sha256:
             return Unfit(self.name, f"was built from another model than this bundle's; {self._again}")
         found = gpu()
@@ -158,23 +190,29 @@ class Engine:
         return f"run 'tcja-deploy build {self._bundle} --target {target}' here"
 
 
-def engines(bundle: Bundle, *, trust_engine: bool = False) -> list[Engine]:
+def engines(bundle: Bundle) -> list[Engine]:
     """Returns the engines of a bundle, the last built first.
 
     Args:
-        bundle: an opened bundle.
-        trust_engine: whether to include engines that the manifest does not list. Their sidecars are then read from the
-            files engine.json.
+        bundle: an opened bundle. If it was opened with `trust_engine`, engines that it does not list are included;
+            their sidecars are then read from the files engine.json.
 
     Raises:
-        BadInput: the file engine.json of an engine that the manifest does not list is damaged.
+        BadInput: the file engine.json of an engine that the bundle does not list is damaged.
     """
+    trust_engine, origin = bundle.origin.trust.trust_engine, bundle.origin
     known = bundle.manifest.engines
     if trust_engine:
         found = sorted((bundle.path / ENGINES).glob(f"*/{SIDECAR}"))
         known = known | {file.parent.name: _read(bundle, file.parent.name) for file in found}
     return [
-        Engine(bundle.path / ENGINES / name, info, bundle.files[MODEL if info.plugin else PLAIN_MODEL]["sha256"])
+        Engine(
+            folder=bundle.path / ENGINES / name,
+            info=info,
+            model_sha256=bundle.files[MODEL if info.plugin else PLAIN_MODEL]["sha256"],
+            origin=origin.of_engine(name, info.sha256),
+            trusted=trust_engine,
+        )
         for name, info in reversed(known.items())
     ]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from typing import Any, TypedDict
 
 from tcja_runtime import records
@@ -24,6 +26,19 @@ CHECK = "check this: "
 
 _LARGEST = 2**31
 """The limit of sizes: every size in a manifest must be smaller."""
+
+
+class FileFact(TypedDict):
+    """What a manifest says of a file: its sha256, and its size in bytes."""
+
+    sha256: str
+    bytes: int
+
+
+def seal(content: Json) -> str:
+    """Returns the hash of a manifest's own fields, by which a change of any of its bytes is found."""
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

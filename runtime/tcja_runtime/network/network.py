@@ -46,6 +46,7 @@ from tcja_runtime.network.classified import ClassifiedWindows, classified
 from tcja_runtime.network.info import NetworkInfo
 from tcja_runtime.network.prediction_stream import PredictionStream
 from tcja_runtime.network.stepwise import Stepwise
+from tcja_runtime.origin.trust import Trust
 from tcja_runtime.predictions import Predictions
 from tcja_runtime.records import argument
 from tcja_runtime.streaming.options import StreamOptions
@@ -57,11 +58,18 @@ logger = logging.getLogger("tcja_runtime")
 File = str | os.PathLike[str]
 Options = TypeVar("Options", DataOptions, StreamOptions)
 
-_GIVEN_TO = {"window": "as an argument of the call", "backend": "to `load`", "trust_engine": "to `load`"}
+_GIVEN_TO = {"window": "as an argument of the call", "backend": "to `load`"}
 """Where each argument is given that options have, too, for the functions without a network."""
 
 
-def load(path: File, *, backend: str = AUTO, trust_engine: bool = False) -> Network:
+def load(
+    path: File,
+    *,
+    backend: str = AUTO,
+    trust_engine: bool = False,
+    require_signature: bool = False,
+    public_keys: File | Sequence[File] = (),
+) -> Network:
     """Load the network of a bundle.
 
     The hashes of all files that the network needs are checked.
@@ -70,15 +78,26 @@ def load(path: File, *, backend: str = AUTO, trust_engine: bool = False) -> Netw
         path: the bundle.
         backend: one of `tcja_runtime.choices.BACKENDS`, or "auto". "auto" loads the last built engine that this machine
             can load; if it can load none, it loads the network in ONNX Runtime on the CPU. `Network.info` says which.
-        trust_engine: whether to load engines that the bundle's manifest does not list. An engine is native code.
+        trust_engine: whether to load engines whose origin is not known, or that the bundle does not list. An engine is
+            native code.
+        require_signature: whether to take only a bundle that is signed by one of the keys.
+        public_keys: the files of the public keys of those whom you trust; a signature by one of them is then required.
+            By default the keys are those of the environment or of a configuration file
+            (`tcja_runtime.origin.trust`).
 
     Raises:
-        BadInput: the path is not a bundle, a file of it was changed, or it has no engine for the backend.
+        BadInput: the path is not a bundle, a file of it was changed, it has no engine for the backend, or it is not
+            signed as required.
         Unavailable: this machine lacks a package or device that the backend needs.
     """
-    trusted = argument("trust_engine", trust_engine, bool)
-    bundle = Bundle.open(argument("path", path, Path), any_engine=trusted, to_run=True)
-    return Network(bundle, opened(bundle, argument("backend", backend, str), trust_engine=trusted))
+    one = isinstance(public_keys, (str, os.PathLike))
+    trust = Trust(
+        trust_engine=trust_engine,
+        require_signature=require_signature,
+        public_keys=(public_keys,) if one else public_keys,  # type: ignore[arg-type]  # it makes paths of them
+    )
+    bundle = Bundle.open(argument("path", path, Path), trust, to_run=True)
+    return Network(bundle, opened(bundle, argument("backend", backend, str)))
 
 
 class Network:
@@ -239,7 +258,7 @@ class Network:
             form: the format of the events, a key of `tcja_runtime.events.FORMATS`; None finds it. UDP needs it.
             speed: the speed of a recording: 1 is as it was recorded, math.inf is as fast as possible.
             options: the other options of a stream; None for the defaults. `window` is given as an argument, and
-                `backend` and `trust_engine` are given to `load`, and not in the options.
+                `backend` is given to `load`, and not in the options.
 
         Returns:
             An iterator of the prediction for each window. If the source is a socket, it listens already.

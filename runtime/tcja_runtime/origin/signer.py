@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
-from tcja_runtime.errors import BadInput
+from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.origin import detached, openssf
 from tcja_runtime.origin.keys import PublicKey
 from tcja_runtime.origin.openssf import Identity
@@ -56,10 +57,12 @@ class Signer:
     Attributes:
         state: whether it is signed, and by a key that the user trusts.
         by: the key, for people; empty unless the user trusts it.
+        lacks: the reason why a signature could not be checked, if this machine lacks something; else empty.
     """
 
     state: State = State.UNSIGNED
     by: str = ""
+    lacks: str = ""
 
     @property
     def trusted(self) -> bool:
@@ -67,29 +70,44 @@ class Signer:
         return self.state is State.TRUSTED
 
     def __str__(self) -> str:
+        if self.lacks:
+            return f"signed; the signature was not checked: {self.lacks}"
         return f"signed by {self.by}" if self.by else self.state.value
 
 
 def signer(statement: Statement, trusted: Trusted) -> Signer:
-    """Returns who signed a list. A program or a package that is missing is no error if another signature is right.
+    """Returns who signed a list.
 
     Raises:
-        Unavailable: the signature cannot be checked without a program or a package that this machine lacks.
+        Unavailable: a signature is required, and cannot be checked without a program that this machine lacks.
     """
     if not statement.signed:
         return Signer()
     if not trusted:
         return Signer(State.UNCHECKED)
+    lacking: Unavailable | None = None
+    for each, is_by in _checks(statement, trusted):
+        try:
+            if is_by():
+                return Signer(State.TRUSTED, str(each))
+        except Unavailable as error:  # another signature may be one that can be checked
+            lacking = lacking or error
+    if lacking is None:
+        return Signer(State.WRONG)
+    if trusted.required:
+        raise lacking
+    return Signer(State.UNCHECKED, lacks=str(lacking))
+
+
+def _checks(statement: Statement, trusted: Trusted) -> Iterator[tuple[PublicKey | Identity, Callable[[], bool]]]:
+    """Yield each trusted signer, and a function that says whether a signature is his: the quick ones first."""
     if statement.detached is not None:
         for key in trusted.keys:
-            if detached.is_by(statement.content, statement.detached, key):
-                return Signer(State.TRUSTED, str(key))
+            yield key, partial(detached.is_by, statement.content, statement.detached, key)
     if statement.openssf is not None:
         signers: tuple[PublicKey | Identity, ...] = (*trusted.keys, *trusted.identities)
         for each in signers:
-            if openssf.is_by(statement.listed, statement.openssf, each):
-                return Signer(State.TRUSTED, str(each))
-    return Signer(State.WRONG)
+            yield each, partial(openssf.is_by, statement.listed, statement.openssf, each)
 
 
 def check_required(statement: Statement, found: Signer, trusted: Trusted, path: str) -> None:

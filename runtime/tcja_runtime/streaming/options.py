@@ -25,7 +25,6 @@ class StreamOptions:
         seconds: the time after which to stop; None for no limit.
         windows: the number of predictions after which to stop; None for no limit.
         backend: one of `tcja_runtime.choices.BACKENDS`, or `AUTO`.
-        trust_engine: whether to load engines that the bundle's manifest does not list.
         camera_view: what frames are made from, instead of what the network's contract says.
         max_rate: the most events in a second that are classified; events beyond it are dropped evenly
             (`tcja_runtime.events.rate_limit`). None for no limit.
@@ -37,7 +36,6 @@ class StreamOptions:
     seconds: float | None = None
     windows: int | None = None
     backend: str = AUTO
-    trust_engine: bool = False
     camera_view: CameraView = WHOLE
     max_rate: int | None = None
 

@@ -178,10 +178,10 @@ def _opened(
     stepwise, overlapping = one_by_one and bool(manifest.streaming), window.overlap if window else 1
     loaded = backend
     if loaded is None:
-        tries_engines = name == AUTO and bool(engines(bundle, trust_engine=options.trust_engine))
+        tries_engines = name == AUTO and bool(engines(bundle))
         if stepwise and (name in PROVIDERS or (name == AUTO and not tries_engines)):
             return StepwiseRunner.open(bundle, name if name in PROVIDERS else "onnxruntime", overlapping)
-        loaded = select.opened(bundle, name, trust_engine=options.trust_engine)
+        loaded = select.opened(bundle, name)
         for line in loaded.not_run:
             note(line)
     if stepwise and loaded.engine is None:

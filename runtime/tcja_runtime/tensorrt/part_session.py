@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy.typing as npt
 
-from tcja_runtime.bundle.bundle import ENGINES
 from tcja_runtime.bundle.engines import Engine
+from tcja_runtime.bundle.origins.engine_list import ENGINES
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.files.staging import scratch
 from tcja_runtime.model_file.model import Model

@@ -8,7 +8,7 @@ import typer
 
 from tcja_deploy.check.result import Checked
 from tcja_deploy.cli.app import app
-from tcja_deploy.cli.help import descriptions
+from tcja_deploy.cli.help.descriptions import descriptions
 from tcja_deploy.cli.options import telling
 from tcja_deploy.console import plain
 from tcja_deploy.texts.check import checked_text

@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from tcja_deploy.cli import app
-from tcja_deploy.cli.help import GROUPS, descriptions
+from tcja_deploy.cli.help.descriptions import GROUPS, descriptions
 from tcja_deploy.console import out
 
 COMMANDS = typer.main.get_command(app.app).commands

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tcja_runtime.bundle import bundle
+from tcja_runtime.bundle.manifest import seal
 
 
 def reseal(folder: Path, **changes: object) -> None:
@@ -11,4 +11,4 @@ def reseal(folder: Path, **changes: object) -> None:
     content = json.loads((folder / "manifest.json").read_text())
     del content["seal"]
     content.update(changes)
-    (folder / "manifest.json").write_text(json.dumps({**content, "seal": bundle._seal(content)}))
+    (folder / "manifest.json").write_text(json.dumps({**content, "seal": seal(content)}))

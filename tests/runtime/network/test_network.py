@@ -341,7 +341,6 @@ def test_a_speed_is_a_number_above_0(net, recording, speed):
     [
         ({"window": Window(200_000)}, "`window` is in `options`; give it as an argument of the call"),
         ({"backend": "onnxruntime"}, "`backend` is in `options`; give it to `load`"),
-        ({"trust_engine": True}, "`trust_engine` is in `options`; give it to `load`"),
     ],
 )
 def test_what_is_given_in_another_way_is_not_in_the_options(net, recording, options, message):

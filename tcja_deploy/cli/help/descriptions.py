@@ -1,7 +1,7 @@
-"""The help of the commands: their arguments, their options in groups, and examples, whole at 80 columns.
+"""The commands for people: their arguments, their options in groups, and examples.
 
-It is made from the functions of the commands alone, so it is the same for every version of typer. The examples stand in
-the docstrings of these functions, one in each line below "Examples:".
+They are made from the functions of the commands alone, so they are the same for every version of typer. The examples
+stand in the docstrings of these functions, one in each line below "Examples:".
 """
 
 from __future__ import annotations
@@ -14,16 +14,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from rich.console import Group, RenderableType
-from rich.text import Text
-from typer.core import TyperCommand, TyperGroup
 from typer.models import ArgumentInfo, OptionInfo
 
-from tcja_deploy.console import out, plain
-from tcja_deploy.texts.table import Hanging, labelled
-from tcja_runtime.errors import EXIT_CODES
-
-_WIDTH, _INDENT = 80, 26
 _VALUES = {int: "N", float: "NUMBER", Path: "PATH", str: "TEXT"}
 
 GROUPS = {
@@ -36,7 +28,9 @@ GROUPS = {
     "Models and engines": "--target --batch --precision --keep --calibration --time-form --spike-counts --streaming "
     "--tf32 --optimization-level --workspace --version-compatible --hardware-compatible --plugin "
     "--build-timeout",
-    "Running": "--backend --trust-engine --canonical --warm-up --device --top --seconds --windows",
+    "Origin": "--trust-engine --require-signature --public-key --key --certificate --certificate-chain --sigstore "
+    "--identity-token",
+    "Running": "--backend --canonical --warm-up --device --top --seconds --windows",
     "Output": "--out --report --picture --view --csv --json --verbose",
 }
 """The groups of options in the order of the help, and the first flag of each option in them."""
@@ -150,46 +144,6 @@ def _default(value: Any) -> str:
     return ", ".join("on" if each is True else str(getattr(each, "value", each)) for each in values)
 
 
-class Command(TyperCommand):
-    """A command with our help."""
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the help of the command."""
-        (found,) = descriptions([(ctx.info_name, self)])
-        parts: list[RenderableType] = [Text(f"Usage: {found.usage}\n\n{found.text}")]
-        for group, members in found.groups().items():
-            parts += [Text(f"\n{group}", style="bold"), *(part for each in members for part in _told(each))]
-        parts += [Text("\nExamples", style="bold"), *(Hanging("  ", example) for example in found.examples)]
-        formatter.write(plain(Group(*parts), _width()))
-
-
-class Commands(TyperGroup):
-    """The commands, with our help."""
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the list of the commands, with their whole summaries."""
-        rows = [(f"  {each.name}", each.summary) for each in descriptions(self.commands.items())]
-        options = [(f"  {', '.join(each.opts)}", getattr(each, "help", "")) for each in self.get_params(ctx)]
-        parts: list[RenderableType] = [Text(f"Usage: tcja-deploy COMMAND [OPTIONS]\n\n{self.help}")]
-        for title, told in {"Commands": rows, "Options": options}.items():
-            parts += [Text(f"\n{title}", style="bold"), *labelled(told)]
-        codes = [(f"  {code}", meaning.replace("`", "")) for code, meaning in EXIT_CODES.items()]
-        parts += [Text("\nExit codes", style="bold"), *labelled(codes)]
-        parts.append(Text("\n'tcja-deploy COMMAND -h' shows the options and examples of a command."))
-        formatter.write(plain(Group(*parts), _width()))
-
-
 def descriptions(commands: Iterable[tuple[str, Any]]) -> list[Description]:
     """Return the descriptions of commands, from their names and typer's objects."""
     return [described(name, inspect.unwrap(command.callback)) for name, command in commands]
-
-
-def _told(parameter: Parameter) -> list[RenderableType]:
-    label = f"  {parameter.label}"
-    if len(label) <= _INDENT - 2:
-        return [Hanging(label.ljust(_INDENT), parameter.text)]
-    return [Hanging("  ", parameter.label), Hanging(" " * _INDENT, parameter.text)]
-
-
-def _width() -> int:
-    return min(out.width, _WIDTH)

@@ -11,7 +11,7 @@ from rich.text import Text
 from tcja_deploy.formatting import kernel_traffic, si, windows
 from tcja_deploy.inspect.describe import Facts
 from tcja_deploy.inspect.estimate import Estimate
-from tcja_deploy.texts.estimate import estimate_text
+from tcja_deploy.texts.inspect.estimate import estimate_text
 from tcja_deploy.texts.options import BRIEF, TextOptions
 from tcja_deploy.texts.table import Hanging, Rows, labelled
 from tcja_runtime import records
@@ -19,6 +19,7 @@ from tcja_runtime.bundle.manifest import CHECK
 from tcja_runtime.bundle.sidecar import KernelPlan
 from tcja_runtime.counting import counted, listed
 from tcja_runtime.data.contract import InputContract
+from tcja_runtime.origin.signer import ONLY_SIGNED
 
 _FEW = 12
 """The largest number of classes, tensors and operators that are named without details."""
@@ -56,13 +57,19 @@ def _bundle(facts: Facts, options: TextOptions) -> _Parts:
     if parity["verdict"]:
         judged = f"{windows(parity['windows'])} ({parity['source']}), with {parity['reference']}"
         yield " ".join([parity["verdict"], *parity["cautions"], f"Compared spike by spike on {judged}."])
+    yield f"The bundle is {facts['origin']['signature']}."
+    if not facts["origin"]["signed"]:
+        yield ONLY_SIGNED
     yield from _network(facts, options)
     engines = [
-        (each["engine"], each["precision"], _batch(each["batch"]), f"{each['bytes']:,}", each["runs_here"])
+        (
+            *(each["engine"], each["precision"], _batch(each["batch"]), f"{each['bytes']:,}"),
+            *(each["origin"], each["runs_here"]),
+        )
         for each in facts["engines"]
     ]
     if engines:
-        yield _table("Engines", ["engine", "precision", "batch", "bytes", "runs here"], engines)
+        yield _table("Engines", ["engine", "precision", "batch", "bytes", "origin", "runs here"], engines)
         for engine in facts["engines"]:
             yield from _kernels(engine, options)
     else:

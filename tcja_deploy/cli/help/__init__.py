@@ -1,0 +1,1 @@
+"""The help of the commands, whole at 80 columns."""
