@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime.errors import BadInput, Unavailable, first_line
+from tcja_runtime.files import limits
 from tcja_runtime.files.kinds import Kind, kind_in, other_kind
 from tcja_runtime.machine.versions import too_old, version
 
@@ -36,7 +37,6 @@ PACKAGES = ("h5py", "nir")
 """The packages that read a file."""
 _METADATA = "metadata"  # free notes of the writer, which are not read
 _DEPTH, _MOST_NAMES = 16, 100_000  # of groups in groups; of groups and datasets
-_FREE, _EXPANDED = 2**28, 64  # bytes that a file may hold in any case; how often its size it may hold else
 _HEAP = b"GCOL\1\0\0\0"  # a place of texts
 _TEXTS = 2**20  # bytes of all names and types
 
@@ -78,7 +78,7 @@ def read(path: Path) -> Fields:
         with h5py.File(path, "r", locking=False) as file:
             if "node" not in file or file.get("node", getclass=True) is not h5py.Group:
                 raise BadInput(f"{path} is HDF5, but no NIR graph: it has no group 'node'; see nir.write")
-            return _Reader(path, room=max(_FREE, _EXPANDED * path.stat().st_size)).group(file, "node", 0)
+            return _Reader(path, room=limits.room(path.stat().st_size)).group(file, "node", 0)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:  # h5py raises all of these
         raise BadInput(f"{path} is truncated or damaged ({first_line(error)}); copy it again") from error
 

@@ -52,6 +52,7 @@ from tcja_runtime.files.limits import in_bundle
 from tcja_runtime.files.reading import is_name, names_inside, open_inside, read_inside
 from tcja_runtime.files.staging import put_back
 from tcja_runtime.files.text import parsed, storable
+from tcja_runtime.model_file import protobuf
 from tcja_runtime.model_file.model import WEIGHTS
 from tcja_runtime.origin.trust import Trust
 from tcja_runtime.records import argument
@@ -182,7 +183,7 @@ class Bundle:
             try:
                 for file, fact in files.items():
                     _check_file(self.path, file, fact)
-                there = {f"{prefix}{file}" for file in names_inside(self.path / prefix)}
+                there = {*names_inside(self.path, f"{ENGINES}/{name}")}
             except (BadInput, OSError):
                 continue
             if there == files.keys():
@@ -195,7 +196,7 @@ def _opened(path: Path, trust: Trust, *, to_run: bool, check_signature: bool) ->
     file = path / MANIFEST
     if not path.exists():
         raise BadInput(f"{path} does not exist")
-    if not file.is_file():
+    if not os.path.lexists(file):
         raise BadInput(f"{path} is not a bundle: it has no {MANIFEST}")
     written = read_inside(path, MANIFEST, in_bundle(MANIFEST))
     content = _content(file, written)
@@ -258,17 +259,16 @@ def _is_of_git(name: str) -> bool:
 
 
 def _check_nothing_added(folder: Path, files: Mapping[str, FileFact], *, any_engine: bool, to_run: bool) -> None:
-    for file in sorted(folder.rglob("*")):
-        name = file.relative_to(folder).as_posix()
-        if name in NOT_LISTED or name in files or (file.is_dir() and not file.is_symlink()) or _is_of_git(name):
+    """Check that there are no files that the manifest does not list, of those that count."""
+    for name in names_inside(folder, ENGINES if to_run else "", skipped=_OF_GIT):
+        if name in NOT_LISTED or name in files or (is_of_engine(name) and any_engine):
             continue
-        if not is_of_engine(name) and not to_run:
-            raise BadInput(f"{file} is not in the manifest: it was added later; remove it, or {_AGAIN}")
-        if is_of_engine(name) and not any_engine:
+        if is_of_engine(name):
             raise BadInput(
-                f"{file} is not in the manifest: it was added later; run 'tcja-deploy build {folder}', which takes it "
-                "out, or pass `trust_engine` if you trust where it comes from"
+                f"{folder / name} is not in the manifest: it was added later; run 'tcja-deploy build {folder}', which "
+                "takes it out, or pass `trust_engine` if you trust where it comes from"
             )
+        raise BadInput(f"{folder / name} is not in the manifest: it was added later; remove it, or {_AGAIN}")
 
 
 def _check_file(folder: Path, name: str, fact: FileFact) -> None:
@@ -321,7 +321,10 @@ def _check_described(bundle: Bundle, models: Sequence[str]) -> None:
     described = Description.of(bundle.manifest)
     for name in models:
         try:
+            protobuf.check_size(bundle.read(name))
             key = described.unlike(bundle.read(name))
+        except protobuf.TooLarge as error:
+            raise BadInput(f"{bundle.path / name} is not read: {error}; {_AGAIN}") from error
         except ValueError:
             continue  # not an ONNX model, as whoever loads it says
         if key:

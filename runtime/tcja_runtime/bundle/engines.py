@@ -14,7 +14,7 @@ import hashlib
 import importlib
 import importlib.util
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, Bundle
@@ -25,7 +25,7 @@ from tcja_runtime.choices import ENGINE_TARGETS, Hardware
 from tcja_runtime.counting import counted
 from tcja_runtime.errors import BadInput, Unavailable, user_error
 from tcja_runtime.files.limits import in_bundle
-from tcja_runtime.files.reading import read_inside
+from tcja_runtime.files.reading import names_inside, read_inside
 from tcja_runtime.files.text import parsed
 from tcja_runtime.machine import jetpack
 from tcja_runtime.machine.gpu import Gpu, gpu
@@ -33,6 +33,7 @@ from tcja_runtime.machine.versions import too_old
 
 ENGINE = "model.engine"
 _AMPERE = 80
+_PARTS = 3  # of the path of a sidecar: engines, the name of the engine, engine.json
 
 
 class Unfit(Unavailable):
@@ -203,8 +204,9 @@ def engines(bundle: Bundle) -> list[Engine]:
     trust_engine, origin = bundle.origin.trust.trust_engine, bundle.origin
     known = bundle.manifest.engines
     if trust_engine:
-        found = sorted((bundle.path / ENGINES).glob(f"*/{SIDECAR}"))
-        known = known | {file.parent.name: _read(bundle, file.parent.name) for file in found}
+        names = (PurePosixPath(name) for name in _names(bundle))
+        found = [name.parent.name for name in names if name.name == SIDECAR and len(name.parts) == _PARTS]
+        known = known | {name: _read(bundle, name) for name in found}
     return [
         Engine(
             folder=bundle.path / ENGINES / name,
@@ -239,6 +241,14 @@ def require(target: str) -> Any:
     if old := too_old(target, str(found.__version__)):
         raise Unavailable(f"{old}: install a newer one; on a Jetson, JetPack 6.1 or later has it")
     return found
+
+
+def _names(bundle: Bundle) -> list[str]:
+    """Returns the names of all files of engines, listed or not."""
+    try:
+        return names_inside(bundle.path, ENGINES)
+    except OSError as error:
+        raise user_error(error) or error from error
 
 
 def _read(bundle: Bundle, name: str) -> EngineInfo:

@@ -51,7 +51,7 @@ from tcja_runtime.evidence import input_range, stimulus
 from tcja_runtime.evidence.predictions import Predictions
 from tcja_runtime.evidence.spike_counts import FreeRunningBounds
 from tcja_runtime.evidence.trace import Recording, Reference, Spikes, Witnesses
-from tcja_runtime.files import npz
+from tcja_runtime.files import limits, npz
 from tcja_runtime.files.folder import Files
 
 MAX_WINDOWS = 16
@@ -60,6 +60,8 @@ MAX_BYTES = 32 * 2**20
 
 These windows are enough to prove parity again, and the file is small enough to copy to a board.
 """
+
+_MOST_DRAWN = 64  # the most windows of a stimulus; those of this version have 8 at most
 
 Arrays = dict[str, Any]
 
@@ -278,7 +280,7 @@ def load(path: Path, contract: InputContract, content: bytes | None = None) -> G
         BadInput: the file cannot be read, or does not hold golden vectors.
     """
     try:
-        arrays: Arrays = {name: array.whole() for name, array in npz.arrays(path, content).items()}
+        arrays = _read_arrays(path, contract, content)
         layers = list(map(str, arrays["layers"]))
         _check_types(arrays, contract, layers)
         spikes = {
@@ -294,6 +296,7 @@ def load(path: Path, contract: InputContract, content: bytes | None = None) -> G
         scenes = {}
         for scene in map(str, arrays["scenes"]):
             n = len(arrays[f"{scene}/output"])
+            _check(f"{scene}/output", n <= _MOST_DRAWN)
             spikes_again = {layer: stimulus.spikes(layer, p.shape[1:], p.shape[0], n) for layer, p in spikes.items()}
             scenes[scene] = _reference(arrays, f"{scene}/", spikes_again, {})
         predictions = Predictions(
@@ -322,13 +325,29 @@ def windows(files: Files, contract: InputContract) -> Floats:
     """
     path = files.path / GOLDEN
     try:
-        found: Floats = npz.arrays(path, files.read(GOLDEN))[contract.name].whole()
+        array = npz.arrays(path, files.read(GOLDEN))[contract.name]
+        found: Floats = array.whole(limits.room(array.packed) + _most_inputs(contract))
         _check(contract.name, _are_numbers(found, "f") and found.size > 0)
         return found
     except BadInput as error:
         raise BadInput(f"{error}; copy the bundle again") from error
     except (ValueError, KeyError) as error:
         raise BadInput(f"{path} does not hold golden vectors ({error}); export the bundle again") from error
+
+
+def _read_arrays(path: Path, contract: InputContract, content: bytes | None) -> Arrays:
+    """Return the arrays of a file, which may unpack to what the windows of this network need, and to some more."""
+    found = npz.arrays(path, content)
+    unpacked, packed = (sum(getattr(array, name) for array in found.values()) for name in ("size", "packed"))
+    most = limits.room(packed) + _most_inputs(contract)
+    if unpacked > most:
+        raise BadInput(f"{path} unpacks to {unpacked:,} bytes, and may have {most:,}")
+    return {name: array.whole(most) for name, array in found.items()}
+
+
+def _most_inputs(contract: InputContract) -> int:
+    """Return the size of the most windows, in bytes."""
+    return MAX_WINDOWS * math.prod(contract.shape) * np.dtype(np.float32).itemsize
 
 
 def _check_types(arrays: Arrays, contract: InputContract, layers: Sequence[str]) -> None:
@@ -342,6 +361,7 @@ def _check_types(arrays: Arrays, contract: InputContract, layers: Sequence[str])
         rows, sizes = arrays[f"spikes:{layer}"], arrays[f"shape:{layer}"]
         fits = sizes.ndim == 1 and len(sizes) > 0 and min(sizes) > 0 and rows.ndim == 2 and rows.dtype == np.uint8
         _check(f"spikes:{layer}", fits and rows.shape[1] == -(-math.prod(sizes.tolist()) // 8))
+        _check(f"spikes:{layer}", len(rows) == len(arrays[contract.name]) > 0)
 
 
 def _arrays(reference: Reference) -> Arrays:

@@ -52,6 +52,8 @@ PAGE = Limit("a page or a text", 64 * _MIB)
 SETTINGS = Limit("a file of settings", _MIB)
 """A configuration file, a list of names."""
 BUILT_HERE = Limit("the list of engines built here", 16 * _MIB)
+ARRAYS = Limit("a file of arrays", 2**50)
+"""An .npz or .npy of a user. It is read a few rows at a time, so it may be larger than the memory."""
 CHECKPOINT = Limit("a checkpoint", 16 * _GIB)
 OLD_CHECKPOINT = Limit("a checkpoint that is no zip archive", 2 * _GIB)
 """Files of `torch.save` before PyTorch 1.6, and those with the option for this format."""
@@ -66,12 +68,23 @@ DIRECTORY = Limit("the directory of a zip archive", 8 * _MIB)
 UNPACKED = 64 * _MIB
 """The most bytes by which the files in an archive that compresses nothing are larger or smaller than the archive."""
 
+MOST_ARRAYS = 20_000
+"""The most arrays in an .npz."""
+FREE, EXPANDED = 2**28, 64
+"""What is read at once from a file that packs it may have FREE bytes in any case, and else EXPANDED times its size."""
+
 MOST_FILES = 10_000
 """The most files and folders in a bundle."""
 MOST_VALUES = 2**21
 """The most values in a JSON text. A manifest has one for each number of a constant that differs by neuron."""
 DEEPEST = 32
 """The most levels of lists and objects in a JSON text. The files of this tool have 8 at most."""
+
+
+def room(size: int) -> int:
+    """Returns the most bytes to which a file of this size may unpack, if all of them are in memory at once."""
+    return max(FREE, EXPANDED * size)
+
 
 _IN_BUNDLE = {
     "manifest.json": MANIFEST,

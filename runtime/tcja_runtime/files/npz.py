@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime.errors import BadInput, Damaged, first_line
-from tcja_runtime.files import npy
+from tcja_runtime.files import limits, npy, zips
+from tcja_runtime.files.reading import open_file
 from tcja_runtime.files.zips import DAMAGED
 
 _BLOCK = 2**20  # bytes
@@ -40,6 +41,7 @@ class Array:
         begin: the offset of the values in the .npy, in bytes.
         offset: the offset of the .npy in the .npz, in bytes.
         size: the size of the .npy in bytes.
+        packed: its size in the .npz, in bytes.
         content: the content of the .npz, if it is in memory; then the file is not read.
     """
 
@@ -51,6 +53,7 @@ class Array:
     begin: int
     offset: int
     size: int
+    packed: int
     content: bytes | None = dataclasses.field(default=None, repr=False)
 
     @functools.cached_property
@@ -86,12 +89,19 @@ class Array:
                 n = min(size, self.shape[0] - at)
                 yield np.frombuffer(_exactly(stream, n * stride), self.dtype).reshape(n, *shape)
 
-    def whole(self) -> npt.NDArray[Any]:
+    def whole(self, most: int | None = None) -> npt.NDArray[Any]:
         """Returns the whole array.
 
+        Args:
+            most: the largest size of the array in bytes; None for that of files that nobody knows (`limits.room`).
+
         Raises:
+            BadInput: the array is larger.
             Damaged: the array is damaged.
         """
+        most = limits.room(self.packed) if most is None else most
+        if self.size > most:
+            raise BadInput(f"{self.file}: array {self.name} unpacks to {self.size:,} bytes, and may have {most:,}")
         with _open_archive(self.file, self.content) as archive, self._read(archive) as stream:
             array: npt.NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
             return array
@@ -107,11 +117,14 @@ class Array:
 def _open_archive(file: Path, content: bytes | None) -> Iterator[zipfile.ZipFile]:
     """A context with the open .npz. If the block finds that the archive is damaged, a `BadInput` is raised."""
     try:
-        if content is None and not file.is_file():  # a pipe or a device might never end
-            missing = "is not a file" if file.exists() else "does not exist"
-            raise BadInput(f"{file} {missing}")
-        with zipfile.ZipFile(file if content is None else io.BytesIO(content)) as archive:
+        with contextlib.ExitStack() as stack:
+            stream = stack.enter_context(open_file(file, limits.ARRAYS) if content is None else io.BytesIO(content))
+            archive = stack.enter_context(zips.archive(stream, file))
+            if len(archive.infolist()) > limits.MOST_ARRAYS:
+                raise BadInput(f"{file} has more than {limits.MOST_ARRAYS:,} arrays")
             yield archive
+    except FileNotFoundError as error:
+        raise BadInput(f"{file} does not exist") from error
     except PermissionError as error:
         raise BadInput(f"{file} cannot be read: {error.strerror}") from error
     except DAMAGED as error:
@@ -165,6 +178,6 @@ def arrays(file: Path, content: bytes | None = None) -> dict[str, Array]:
                 if head.size != info.file_size:
                     # Without this check, memory would be allocated for values that are not in the file.
                     raise ValueError(f"its header has shape {list(head.shape)}, which does not fit its size")
-                place = head.begin, info.header_offset, info.file_size
+                place = head.begin, info.header_offset, info.file_size, info.compress_size
                 found[name] = Array(file, name, head.shape, head.dtype, head.by_rows, *place, content)
     return found

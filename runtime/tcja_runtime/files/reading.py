@@ -108,11 +108,12 @@ def content(stream: BinaryIO, path: Path, limit: Limit) -> bytes:
     return found
 
 
-def names_inside(folder: Path, *, skipped: tuple[str, ...] = ()) -> list[str]:
-    """Returns the names of all files below a folder that other people filled, in order.
+def names_inside(folder: Path, below: str = "", *, skipped: tuple[str, ...] = ()) -> list[str]:
+    """Returns the names of all files in a folder that other people filled, in order.
 
     Args:
         folder: the folder, which may be a link itself.
+        below: the path of a folder in it, of which alone the files are wanted. If it does not exist, there are none.
         skipped: the names of entries of the folder that are not looked at.
 
     Raises:
@@ -120,7 +121,9 @@ def names_inside(folder: Path, *, skipped: tuple[str, ...] = ()) -> list[str]:
         OSError: a folder cannot be read.
     """
     found: list[str] = []
-    waiting, seen = [""], 0
+    if below and not _is_folder(folder / below):
+        return []
+    waiting, seen = [f"{below}/" if below else ""], 0
     while waiting:
         above = waiting.pop()
         with os.scandir(folder / above) as entries:
@@ -137,6 +140,15 @@ def names_inside(folder: Path, *, skipped: tuple[str, ...] = ()) -> list[str]:
                 _check_kind(entry.stat(follow_symlinks=False), stat.S_IFREG, folder / name)
                 found.append(name)
     return sorted(found)
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether a folder exists. Anything else there is an error."""
+    try:
+        _check_kind(path.lstat(), stat.S_IFDIR, path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def is_name(name: str) -> bool:

@@ -53,6 +53,10 @@ _PARTS: _Parts = {MODEL_GRAPH: _GRAPH, MODEL_FUNCTION: {MODEL_GRAPH: _NODE}, 14:
 _AS_FLOAT, _AS_INTEGER, _AS_TEXT, _AS_FLOATS, _AS_INTEGERS = 1, 2, 3, 6, 7  # AttributeProto.type
 
 
+class TooLarge(ValueError):
+    """A model has too many parts to be read."""
+
+
 def fields(message: bytes) -> Iterator[tuple[int, bytes, bytes]]:
     """The fields of a message.
 
@@ -89,17 +93,18 @@ def check_size(model: bytes) -> None:
     It counts the fields of all messages that this package reads.
 
     Raises:
-        ValueError: the model has too many fields, its graphs are nested too deeply, or the bytes are not a model.
+        TooLarge: the model has too many fields, or its graphs are nested too deeply.
+        ValueError: the bytes are not a model.
     """
     waiting, count = [(_PARTS, model, 0)], 0
     while waiting:
         parts, message, depth = waiting.pop()
         if depth > DEEPEST:
-            raise ValueError(f"the ONNX model has messages in more than {DEEPEST} levels")
+            raise TooLarge(f"the ONNX model has messages in more than {DEEPEST} levels")
         for number, _, content in fields(message):
             count += 1
             if count > MOST_FIELDS:
-                raise ValueError(f"the ONNX model has more than {MOST_FIELDS:,} fields")
+                raise TooLarge(f"the ONNX model has more than {MOST_FIELDS:,} fields")
             if number in parts:
                 waiting.append((parts[number], content, depth + 1))
 

@@ -2,11 +2,14 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tcja_runtime.bundle.bundle import Bundle, write_manifest
+from tcja_runtime.bundle.engines import engines
 from tcja_runtime.bundle.manifest import Manifest, TimeForms
 from tcja_runtime.bundle.parity_summary import ParitySummary
 from tcja_runtime.bundle.signature import Layer, Tap
@@ -164,7 +167,10 @@ def neuron_of_decay(decay: float) -> dict[str, object]:
         (lambda b: reseal(b, evidence="all"), 'evidence is "all", and must be a list'),
         (lambda b: reseal(b, engines={"x": {}}), "engines.x.module is missing"),
         (lambda b: (b / "evil.sh").write_text(""), "evil.sh is not in the manifest: it was added later; remove it, or"),
-        (lambda b: (b / "engines" / "x" / "link").symlink_to("/"), "link is not in the manifest: it was added later"),
+        (
+            lambda b: (b / "engines" / "x" / "link").symlink_to("/"),
+            "engines/x/link is a link, which is not followed here",
+        ),
         (lambda b: reseal(b, future=1), "future is not known to this version"),
         (lambda b: reseal(b, layers=[{}]), r"layers\[0\].name is missing"),
         (
@@ -186,6 +192,80 @@ def test_damage_is_named(folder, damage, message):
     damage(folder)
     with pytest.raises(BadInput, match=message):
         Bundle.open(folder)
+
+
+def other(name: str, make: Callable[[Path], object]) -> Callable[[Path], None]:
+    """Puts something in place of a file."""
+
+    def put(folder: Path) -> None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).unlink(missing_ok=True)
+        make(folder / name)
+
+    return put
+
+
+def linked(to: str) -> Callable[[Path], None]:
+    return lambda path: path.symlink_to(to)
+
+
+def vast(folder: Path) -> None:
+    """weights.bin of 200 GB, of which the disk has none, as the manifest says."""
+    os.truncate(folder / "weights.bin", 200 * 10**9)
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    reseal(folder, files={**files, "weights.bin": {"sha256": "0" * 64, "bytes": 200 * 10**9}})
+
+
+def tiny_fields(folder: Path) -> None:
+    (folder / "model.onnx").write_bytes(b"\x0a\x00" * 2**21)
+    write_manifest(folder, MANIFEST)
+
+
+def engines_elsewhere(folder: Path) -> None:
+    shutil.rmtree(folder / "engines")
+    (folder / "engines").symlink_to("/")
+
+
+HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
+    "a pipe as manifest": (other("manifest.json", os.mkfifo), "/manifest.json is a pipe, not a file"),
+    "a link as manifest": (
+        other("manifest.json", linked("/dev/zero")),
+        "/manifest.json is a link, which is not follow",
+    ),
+    "a pipe as weights": (other("weights.bin", os.mkfifo), "/weights.bin is a pipe, not a file"),
+    "a link as weights": (other("weights.bin", linked("model.onnx")), "/weights.bin is a link, which is not followed"),
+    "a folder as model": (other("model.onnx", Path.mkdir), "/model.onnx is a folder, not a file"),
+    "a pipe as engine": (other("engines/x/model.engine", os.mkfifo), "/model.engine is a pipe, not a file"),
+    "a pipe more": (other("engines/y/engine.json", os.mkfifo), "/engine.json is a pipe, not a file"),
+    "engines elsewhere": (engines_elsewhere, "/engines is a link, which is not followed here"),
+    "200 GB": (vast, "/weights.bin has 200,000,000,000 bytes, and a file of weights has at most 8,589,934,592"),
+    "a manifest of 200 GB": (lambda b: os.truncate(b / "manifest.json", 2 * 10**11), "and a manifest has at most 33,5"),
+    "a name twice": (
+        lambda b: (b / "manifest.json").write_text('{"a": 1, "a": 2}'),
+        'manifest.json is damaged: it has "a" twice in an object; copy the bundle again',
+    ),
+    "2 million fields": (
+        tiny_fields,
+        "/model.onnx is not read: the ONNX model has more than 1,048,576 fields; copy the",
+    ),
+}
+
+
+@pytest.mark.parametrize("to_run", [False, True])
+@pytest.mark.parametrize(("change", "message"), HOSTILE.values(), ids=HOSTILE)
+def test_what_takes_any_time_or_memory_is_refused(folder, change, message, to_run):
+    change(folder)
+    with pytest.raises(BadInput, match=message):
+        Bundle.open(folder, to_run=to_run)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, linked("/dev/zero")])
+def test_sidecars_of_unlisted_engines_are_files(folder, make):
+    opened = Bundle.open(folder, any_engine=True, to_run=True)
+    assert engines(opened, trust_engine=True) == []
+    other("engines/y/engine.json", make)(folder)
+    with pytest.raises(BadInput, match=r"/engine\.json is a (pipe|link)"):
+        engines(opened, trust_engine=True)
 
 
 REPORTS = ("parity.json", "report.html")

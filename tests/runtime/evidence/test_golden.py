@@ -1,14 +1,17 @@
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.windows import random_windows
+from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import golden, stimulus
 from tcja_runtime.evidence.golden import Recorder
 from tcja_runtime.evidence.predictions import Predictions
 from tcja_runtime.evidence.trace import Reference, Witnesses
+from tcja_runtime.files import limits
 
 CONTRACT = InputContract.frames(3, 8, 8)
 SHAPES = {"a.1": (13,), "b": (2, 2, 2)}
@@ -80,6 +83,46 @@ def test_round_trip(tmp_path, labelled):
         np.testing.assert_array_equal(getattr(loaded.predictions, name), getattr(PREDICTIONS, name))
     assert loaded.samples.real is labelled
     assert (loaded.samples.labels is not None) is labelled
+
+
+def saved(path: Path) -> dict[str, np.ndarray]:
+    """Golden vectors with a stimulus; returns the arrays in the file."""
+    recorder = Recorder()
+    given = {name: stimulus.spikes(name, shape, 3, 2) for name, shape in SHAPES.items()}
+    recorder.add_scene("drawn", dataclasses.replace(random_reference(2), spikes=given, undecided={}))
+    recorder.add(random_reference(3))
+    golden.save(path, recorder.golden(random_windows(CONTRACT, 3), PREDICTIONS), CONTRACT)
+    with np.load(path) as file:
+        return dict(file)
+
+
+BOMBS = {
+    "an array that nobody needs": (
+        lambda arrays: {"x": np.zeros(2**22, np.uint8)},
+        r"golden\.npz unpacks to 4,2\d\d,\d{3} bytes, and may have 2,\d{3},\d{3}; copy the bundle again",
+    ),
+    "a stimulus of 10^9 windows": (
+        lambda arrays: {"drawn/output": np.zeros((10**9, 0)), "drawn/output_bound": np.zeros((10**9, 0), np.float32)},
+        "the array drawn/output has a wrong type, shape or value",
+    ),
+    "a layer of 2^40 neurons": (
+        lambda arrays: {"shape:b": np.array([2**20, 2**20]), "spikes:b": np.zeros((0, 2**37), np.uint8)},
+        "the array spikes:b has a wrong type, shape or value",
+    ),
+    "no windows": (
+        lambda arrays: {"frames": arrays["frames"][:0], "spikes:a.1": arrays["spikes:a.1"][:0]},
+        "the array spikes:a.1 has a wrong type, shape or value",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), BOMBS.values(), ids=BOMBS)
+def test_golden_vectors_that_take_any_memory_are_refused(tmp_path, monkeypatch, change, message):
+    monkeypatch.setattr(limits, "FREE", 2**21)
+    arrays = saved(tmp_path / "golden.npz")
+    np.savez_compressed(tmp_path / "golden.npz", **arrays | change(arrays))
+    with pytest.raises(BadInput, match=message):
+        golden.load(tmp_path / "golden.npz", CONTRACT)
 
 
 def test_counts_are_by_layer_window_and_step(tmp_path):
