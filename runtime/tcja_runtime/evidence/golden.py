@@ -48,6 +48,7 @@ from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.data.windows import InMemoryWindows, Windows
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import input_range, stimulus
+from tcja_runtime.evidence.packed_spikes import PackedSpikes
 from tcja_runtime.evidence.predictions import Predictions
 from tcja_runtime.evidence.spike_counts import FreeRunningBounds
 from tcja_runtime.evidence.trace import Recording, Reference, Spikes, Witnesses
@@ -64,30 +65,6 @@ These windows are enough to prove parity again, and the file is small enough to 
 _MOST_DRAWN = 64  # the most windows of a stimulus; those of this version have 8 at most
 
 Arrays = dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class PackedSpikes:
-    """The spikes of one layer, one bit each.
-
-    Attributes:
-        shape: the shape [T, ...] of the spikes of a window.
-        rows: the packed spikes, a row for each window, uint8 [N, bytes].
-    """
-
-    shape: tuple[int, ...]
-    rows: npt.NDArray[np.uint8]
-
-    @classmethod
-    def pack(cls, spikes: Spikes) -> PackedSpikes:
-        """Returns the packed spikes, from spikes [T, N, ...]."""
-        windows = np.moveaxis(spikes, 1, 0)
-        return cls(windows.shape[1:], np.packbits(windows.reshape(len(windows), -1), axis=1))
-
-    def unpack(self, part: slice) -> Spikes:
-        """Returns the spikes [T, N, ...] of a part of the windows."""
-        bits = np.unpackbits(self.rows[part], axis=1, count=int(np.prod(self.shape)))
-        return np.moveaxis(bits.view(np.bool_).reshape(-1, *self.shape), 0, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,7 +138,7 @@ class Golden:
     @property
     def counts(self) -> npt.NDArray[np.int64]:
         """The number of spikes in each layer, for each window and time step, int64 [layers, N, T]."""
-        return np.stack([_counts(packed) for packed in self.spikes.values()])
+        return np.stack([packed.counts for packed in self.spikes.values()])
 
 
 class Recorder:
@@ -412,8 +389,3 @@ def _are_numbers(array: npt.NDArray[Any], kinds: str) -> bool:
 def _check(name: str, fits: bool) -> None:
     if not fits:
         raise ValueError(f"the array {name} has a wrong type, shape or value")
-
-
-def _counts(packed: PackedSpikes) -> npt.NDArray[np.int64]:
-    spikes = packed.unpack(slice(None))
-    return np.asarray(np.count_nonzero(spikes.reshape(*spikes.shape[:2], -1), axis=2).T, np.int64)

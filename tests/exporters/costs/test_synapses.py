@@ -13,6 +13,7 @@ from tcja_exporters.costs.synapses import E_AC, E_MAC, SynapticCost
 from tcja_runtime.bundle.bundle import GOLDEN, MODEL, PLAIN_MODEL, Bundle
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import golden
+from tcja_runtime.evidence.packed_spikes import PackedSpikes
 
 from ... import networks
 from .graphs import F, by_hand, constant, model, neuron, shape, tensor
@@ -74,7 +75,7 @@ def spikes_of(*shape: int, seed: int = 0) -> np.ndarray:
 
 def vectors_of(spikes: dict[str, np.ndarray], inputs: np.ndarray) -> golden.Golden:
     """Golden vectors with these spikes [T, N, ...], and nothing else."""
-    packed = {layer: golden.PackedSpikes.pack(fired) for layer, fired in spikes.items()}
+    packed = {layer: PackedSpikes.pack(fired) for layer, fired in spikes.items()}
     samples = golden.InMemoryWindows(inputs=inputs, labels=None, source="tests", real=False)
     return golden.Golden(samples, packed, None, {}, None)  # type: ignore[arg-type]
 

@@ -18,6 +18,7 @@ from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
 from tcja_runtime.files.staging import staged
 from tcja_runtime.neuron import NeuronSpec
+from tcja_runtime.origin.trust import Trust
 
 from ...sidecars import engine_info
 from .sealing import reseal
@@ -261,11 +262,12 @@ def test_what_takes_any_time_or_memory_is_refused(folder, change, message, to_ru
 
 @pytest.mark.parametrize("make", [os.mkfifo, linked("/dev/zero")])
 def test_sidecars_of_unlisted_engines_are_files(folder, make):
-    opened = Bundle.open(folder, any_engine=True, to_run=True)
-    assert engines(opened, trust_engine=True) == []
+    opened = Bundle.open(folder, Trust(trust_engine=True), to_run=True)
+    assert engines(opened) == []
     other("engines/y/engine.json", make)(folder)
-    with pytest.raises(BadInput, match=r"/engine\.json is a (pipe|link)"):
-        engines(opened, trust_engine=True)
+    for read in (lambda: engines(opened), lambda: Bundle.open(folder, Trust(trust_engine=True), to_run=True)):
+        with pytest.raises(BadInput, match=r"/engine\.json is a (pipe|link)"):
+            read()
 
 
 REPORTS = ("parity.json", "report.html")

@@ -98,15 +98,15 @@ def saved(path: Path) -> dict[str, np.ndarray]:
 
 BOMBS = {
     "an array that nobody needs": (
-        lambda arrays: {"x": np.zeros(2**22, np.uint8)},
+        lambda _: {"x": np.zeros(2**22, np.uint8)},
         r"golden\.npz unpacks to 4,2\d\d,\d{3} bytes, and may have 2,\d{3},\d{3}; copy the bundle again",
     ),
     "a stimulus of 10^9 windows": (
-        lambda arrays: {"drawn/output": np.zeros((10**9, 0)), "drawn/output_bound": np.zeros((10**9, 0), np.float32)},
+        lambda _: {"drawn/output": np.zeros((10**9, 0)), "drawn/output_bound": np.zeros((10**9, 0), np.float32)},
         "the array drawn/output has a wrong type, shape or value",
     ),
     "a layer of 2^40 neurons": (
-        lambda arrays: {"shape:b": np.array([2**20, 2**20]), "spikes:b": np.zeros((0, 2**37), np.uint8)},
+        lambda _: {"shape:b": np.array([2**20, 2**20]), "spikes:b": np.zeros((0, 2**37), np.uint8)},
         "the array spikes:b has a wrong type, shape or value",
     ),
     "no windows": (
