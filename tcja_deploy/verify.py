@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from tcja_deploy import consistency
+from tcja_deploy.consistency import bounds, contradictions
 from tcja_deploy.console import Progress, silent
 from tcja_deploy.parity import anytime, stepwise, verdict
 from tcja_deploy.parity.bisect import Culprit, bisect
@@ -188,12 +188,12 @@ def verify(path: Path | str, options: VerifyOptions | None = None, progress: Pro
         classified_real=(evidence.data or samples).real,
         unlike=unlike,
         ranged=evidence.golden.covers_range(manifest.input),
-        wide_bounds=list(consistency.wide_bounds(evidence.golden, manifest.layers, manifest.precision)),
     )
     if manifest.classes:
         report.anytime_missing += anytime.missing(report.anytime, manifest.time_steps, evidence.shown)
     if manifest.streaming:
         _prove_stepwise(opened, evidence.golden, names, report, progress)
+    _check_bounds(opened, evidence.golden, report, progress)
     return Verified(opened, report, next((proof.culprit for proof in proofs if proof.culprit), None))
 
 
@@ -214,6 +214,14 @@ def _prove_stepwise(
         report.stepwise = stepwise.stepwise_parity(opened, opened.manifest, vectors, runner, progress)
     else:
         report.not_run.append(f"{HEAD} and {TAIL} are for ONNX Runtime; prove them with `backend` onnxruntime")
+
+
+def _check_bounds(opened: Bundle, vectors: Golden, report: verdict.Report, progress: Progress) -> None:
+    """If parity is met, check the rounding bounds by which it was judged, and add the result to the report."""
+    if report.met:
+        with progress.step("check the rounding bounds"):
+            report.wide_bounds, notes = bounds.check(opened, vectors)
+        report.not_run += notes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -332,7 +340,7 @@ def _evidence(opened: Bundle, options: VerifyOptions) -> _Evidence:
     manifest = opened.manifest
     data = _data(options, manifest)
     vectors = golden.read(opened, manifest.input)
-    consistency.check(vectors, manifest, opened)
+    contradictions.check(vectors, manifest, opened)
     windows = data or vectors.samples
     known = data is None or data.digest == vectors.predictions.digest
     original = vectors.predictions.first(len(windows) if known else 0).on(windows)

@@ -43,7 +43,7 @@ TESTED_THROUGH = {
     ),
     "deploy/export/test_user_models": "export.certify",
     "deploy/parity/test_compare": "budget parity.checks parity.failures parity.judge parity.verdict",
-    "deploy/test_consistency": "bundle.metadata",
+    "deploy/consistency/test_contradictions": "bundle.metadata consistency.bounds",
     "deploy/parity/test_mutations": "parity.bisect parity.diagnose texts.verify",
     "deploy/report/test_page": (
         "report.html report.network_profile report.page_data report.plots report.sections.anytime "
@@ -76,6 +76,7 @@ TESTED_THROUGH = {
     "exporters/user_models/test_usage": "user_models.running",
     "runtime/backends/test_onnxruntime": "backends.select backends.session",
     "runtime/backends/test_probe": "reference.taps evidence.trace",
+    "runtime/backends/test_widest": "evidence.largest_bounds model_file.magnitudes",
     "runtime/backends/test_stepwise": "backends.stepwise_session bundle.stepwise",
     "runtime/bundle/test_bundle": (
         "bundle.engines bundle.manifest bundle.parity_summary bundle.sidecar bundle.signature choices"

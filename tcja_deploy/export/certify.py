@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tcja_deploy import consistency
+from tcja_deploy.consistency.bounds import unaccounted, wide_bounds
 from tcja_deploy.console import Progress
 from tcja_deploy.packages import tools
 from tcja_deploy.parity import anytime
@@ -148,7 +148,7 @@ def certify(
         calibration=network.calibration,
         classified_real=windows.real,
         ranged=vectors.covers_range(signature.input),
-        wide_bounds=list(consistency.wide_bounds(vectors, signature.layers, network.lowered.precision)),
+        wide_bounds=_wide_bounds(network, vectors, recorder.estimated),
     )
     shown_answers = progress.inform(
         "sample windows in the report",
@@ -157,6 +157,13 @@ def certify(
     )
     joined = NetworkProfile.joined(recorder.profiles, recorder.advice)
     return Certificate(report, vectors, joined, shown_answers, recorder.statistics if windows.real else None)
+
+
+def _wide_bounds(network: ExportedNetwork, vectors: Golden, estimated: Mapping[str, list[str]]) -> list[str]:
+    """Return the signals whose rounding bounds are so wide that their comparison proves little."""
+    signature, precision = network.signature, network.lowered.precision
+    found = unaccounted(Folder(network.folder), signature, vectors, precision, estimated)
+    return list(wide_bounds(vectors, signature.layers, precision) | found)
 
 
 class _Recorder:

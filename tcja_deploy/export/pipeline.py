@@ -8,8 +8,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from tcja_deploy import consistency
 from tcja_deploy.build import chosen_target, with_engine
+from tcja_deploy.consistency import contradictions
 from tcja_deploy.console import Progress, silent
 from tcja_deploy.export.certify import Certificate, ExportedNetwork, certify
 from tcja_deploy.export.models import Prepared, prepare, without_fused_layers
@@ -216,7 +216,7 @@ def _written(
     write_manifest(folder, manifest)
     try:
         opened = Bundle.open(folder, check_signature=False)
-        consistency.check(golden.read(opened, opened.manifest.input), opened.manifest, opened)
+        contradictions.check(golden.read(opened, opened.manifest.input), opened.manifest, opened)
     except BadInput as error:
         raise RuntimeError(f"the bundle that was written would be refused: {error}") from error
     return opened.manifest

@@ -5,7 +5,7 @@ of which these fields are used:
 
     ModelProto      graph = 7, opset_import = 8, functions = 25
     GraphProto      node = 1, initializer = 5, input = 11, output = 12, value_info = 13
-    TensorProto     data_type = 2, name = 8
+    TensorProto     data_type = 2, name = 8, raw_data = 9
     NodeProto       input = 1, output = 2, name = 3, op_type = 4, attribute = 5, domain = 7, overload = 8
     AttributeProto  name = 1, f = 2, i = 3, s = 4, g = 6, floats = 7, ints = 8, type = 20
     ValueInfoProto  name = 1, type = 2;  TypeProto  tensor_type = 1;  Tensor  elem_type = 1, shape = 2;  shape  dim = 1
@@ -20,7 +20,7 @@ from typing import Any
 
 MODEL_GRAPH, MODEL_FUNCTION = 7, 25
 GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT, GRAPH_VALUE = 1, 5, 11, 12, 13
-STORED_TYPE, STORED_NAME = 2, 8
+STORED_TYPE, STORED_NAME, STORED_RAW = 2, 8, 9
 NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_TYPE, NODE_ATTRIBUTE, NODE_DOMAIN = 1, 2, 3, 4, 5, 7
 ATTRIBUTE_GRAPH = 6
 ATTRIBUTE_NAME, ATTRIBUTE_FLOAT, ATTRIBUTE_INTEGER, ATTRIBUTE_TEXT = 1, 2, 3, 4
@@ -187,6 +187,12 @@ def value(name: str, element: int | None, dimensions: Sequence[int | None] | Non
         tensor = varint(TENSOR_ELEMENT << 3 | VARINT) + varint(element) + tensor
     kind = embedded(VALUE_TYPE, embedded(TYPE_TENSOR, tensor)) if tensor else b""
     return embedded(VALUE_NAME, name.encode()) + kind
+
+
+def scalar(name: str, value: float) -> bytes:
+    """Returns a TensorProto: a float32 without axes."""
+    kind = varint(STORED_TYPE << 3 | VARINT) + varint(FLOAT)
+    return kind + embedded(STORED_NAME, name.encode()) + embedded(STORED_RAW, struct.pack("<f", value))
 
 
 def node(kind: str, inputs: Sequence[str], output: str) -> bytes:

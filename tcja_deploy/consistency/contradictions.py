@@ -5,6 +5,8 @@ or damaged, and its golden vectors prove nothing:
 
     shapes          the golden vectors have the windows, layers, signals and classes of the manifest
     open neurons    they are as many as a layer has at most; there are numbers of them only with spike counts
+    recorded        the stimuli have the windows, and their signals the recorded neurons, of an export
+    spikes          the stored spikes are those of the stored currents
     undecided       the stored numbers of undecided neurons are those that follow from the stored bounds
     bounds          the manifest names the signals whose rounding bounds are so wide that they prove little
     predictions     in fp32, the stored classes are those of the stored outputs
@@ -18,35 +20,25 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from tcja_deploy.consistency.bounds import ON_RANGE, wide_bounds
 from tcja_runtime.bundle import bundle
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.parity_summary import ParitySummary
-from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.counting import counted
 from tcja_runtime.errors import BadInput
-from tcja_runtime.evidence import stimulus
+from tcja_runtime.evidence import input_range, stimulus
 from tcja_runtime.evidence.golden import Golden
 from tcja_runtime.evidence.input_range import RANGE
 from tcja_runtime.evidence.predictions import TOP, likeliest
 from tcja_runtime.evidence.rounding import MODEL_ARITHMETIC, membranes_within
-from tcja_runtime.evidence.trace import Reference, Values
+from tcja_runtime.evidence.trace import Reference
 from tcja_runtime.files.text import parsed
-
-_WIDEST = {"fp32": 0.25, "fp16": 4.0, "int8": 0.25}
-"""The largest rounding bound that proves something of a signal, by precision.
-
-It is a share of the sum of the signal's largest value and the threshold. A wider bound would explain almost any
-difference. A bound is the unit roundoff times the sum of all magnitudes that were added on the way to a value. The
-widest ones of the registry's networks are 0.02 in float32 and 0.5 in float16, behind eight blocks of attention with
-real values.
-"""
-_ON_RANGE = " on the range stimulus"
 
 
 def check(vectors: Golden, manifest: Manifest, opened: Bundle) -> None:
@@ -75,6 +67,10 @@ def _fits(vectors: Golden, manifest: Manifest) -> dict[str, bool]:
     n = len(samples)
     layers = {layer.name: (n, time_steps, *layer.shape) for layer in manifest.layers}
     references = (vectors.recorded, *vectors.scenes.values())
+    recorded = (
+        (vectors.recorded, stimulus.WINDOW_PLACES),
+        *((each, stimulus.STIMULUS_PLACES) for each in references[1:]),
+    )
     told = predictions.early.shape[1:]
     return {
         "windows": n > 0 and samples.inputs.shape == (n, *manifest.input.shape),
@@ -85,6 +81,8 @@ def _fits(vectors: Golden, manifest: Manifest) -> dict[str, bool]:
         "undecided neurons": {each.shape for each in vectors.recorded.undecided.values()} == {(n, time_steps)},
         "scenes": vectors.scenes.keys() - {RANGE} == {stimulus.RANDOM, stimulus.EXACT},
         "signals": _signals_fit(vectors, manifest),
+        "numbers of stimulus windows": _stimuli_fit(vectors, manifest),
+        "recorded neurons": all(_recorded_fit(each, manifest, most) for each, most in recorded),
         "time steps": all(len(each.values) == time_steps for found in references for each in found.witnesses.values()),
         "predictions": predictions.likeliest.shape[1:] == (min(TOP, len(manifest.classes)),)
         and told in ((0,), (time_steps,))
@@ -109,6 +107,37 @@ def _signals_fit(vectors: Golden, manifest: Manifest) -> bool:
     scenes = {name: set(reference.witnesses) for name, reference in vectors.scenes.items()}
     ranged, windows = scenes.pop(RANGE, set()), set(vectors.recorded.witnesses)
     return layers <= windows <= layers | taps >= ranged and all(each == layers | taps for each in scenes.values())
+
+
+def _stimuli_fit(vectors: Golden, manifest: Manifest) -> bool:
+    """Whether the stimuli have as many windows as an export makes, or more, as those of older versions."""
+    shapes, scenes = [layer.shape for layer in manifest.layers], vectors.scenes
+    least = {stimulus.RANDOM: stimulus.windows(shapes, manifest.time_steps), stimulus.EXACT: 1}
+    least |= {RANGE: input_range.windows(shapes, manifest.time_steps)} if RANGE in scenes else {}
+    return all(name in scenes and len(scenes[name]) >= n for name, n in least.items())
+
+
+def _recorded_fit(reference: Reference, manifest: Manifest, most: int) -> bool:
+    """Whether the currents of all neurons are recorded that an export records in each window (`stimulus.places`).
+
+    Older versions recorded `most` neurons in long windows, too.
+
+    Args:
+        reference: the results of the reference.
+        manifest: the manifest.
+        most: STIMULUS_PLACES or WINDOW_PLACES of `tcja_runtime.evidence.stimulus`.
+    """
+    for layer in manifest.layers:
+        if layer.name in reference.witnesses:
+            seen = reference.witnesses[layer.name]
+            size = math.prod(layer.shape)
+            there = np.zeros((len(reference), size), np.bool_)
+            inside = seen.element < size
+            there[seen.window[inside], seen.element[inside]] = True
+            fewer = stimulus.most_places(layer.shape, manifest.time_steps, most)
+            if not any(there[:, stimulus.places(layer.shape, each)].all() for each in {most, fewer}):
+                return False
+    return True
 
 
 def _contradictions(vectors: Golden, manifest: Manifest, opened: Bundle) -> Iterator[str]:
@@ -154,41 +183,17 @@ def _plain(value: Any) -> Any:
     return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def wide_bounds(vectors: Golden, layers: Sequence[Layer], precision: str) -> dict[str, tuple[float, float]]:
-    """Return the signals whose rounding bounds are so wide that their comparison proves little.
-
-    Args:
-        vectors: the golden vectors.
-        layers: the spiking layers of the network.
-        precision: the precision of the network, one of `tcja_runtime.choices.PRECISIONS`.
-
-    Returns:
-        By signal, its widest bound, and the sum of its largest value and the threshold. A signal that is wide on the
-        range stimulus alone says so: inputs of that size may leave the gates of an attention to rounding.
-    """
-    thresholds = {layer.name: float(np.abs(layer.neuron.current_unit).max()) for layer in layers}
-    found: dict[str, tuple[float, float]] = {}
-    for scene, reference in (("", vectors.recorded), *vectors.scenes.items()):
-        recorded = reference.witnesses.items()
-        signals: dict[str, tuple[Values, Values]] = {name: (seen.values, seen.bounds) for name, seen in recorded}
-        signals["the output"] = reference.output, reference.output_bound
-        for name, (values, bounds) in signals.items():
-            largest = np.abs(values).max(initial=0.0) + thresholds.get(name, 1.0)
-            widest = bounds.max(initial=0.0)
-            if widest > _WIDEST[precision] * largest:
-                signal = name if name in found or scene != RANGE else name + _ON_RANGE
-                found.setdefault(signal, (float(widest), float(largest)))
-    return found
-
-
 def _wrong_bounds(vectors: Golden, manifest: Manifest) -> Iterator[str]:
     """Yield a phrase for each signal with wide bounds that the manifest does not name, or other undecided neurons."""
     for name, (widest, largest) in wide_bounds(vectors, manifest.layers, manifest.precision).items():
-        if not {name, name.removesuffix(_ON_RANGE)}.intersection(manifest.parity.wide_bounds):
+        if not {name, name.removesuffix(ON_RANGE)}.intersection(manifest.parity.wide_bounds):
             yield f"a rounding bound of {name} is {widest:.2g}, and its values are at most {largest:.2g}"
     everything = vectors.reference(slice(None))
     for layer in manifest.layers:
-        stored, found = everything.undecided[layer.name], undecided(everything, manifest, layer.name)
+        decisions = Decisions.of(everything, manifest, layer.name)
+        if wrong := decisions.wrong:
+            yield f"{bundle.GOLDEN} stores {counted(wrong, 'spike')} of {layer.name} that its currents do not give"
+        stored, found = everything.undecided[layer.name], decisions.undecided
         if (stored != found).any():
             yield (
                 f"{bundle.GOLDEN} stores {counted(int(stored.sum()), 'undecided neuron')} for {layer.name}; its bounds "
@@ -196,22 +201,36 @@ def _wrong_bounds(vectors: Golden, manifest: Manifest) -> Iterator[str]:
             )
 
 
-def undecided(reference: Reference, manifest: Manifest, name: str) -> Any:
-    """Return the numbers of undecided neurons that follow from the recorded bounds, int64 [N, T].
+@dataclasses.dataclass(frozen=True)
+class Decisions:
+    """What follows from the recorded currents of a layer.
 
-    Args:
-        reference: the results of the reference for N windows, with the spikes.
-        manifest: the manifest of the bundle.
-        name: the name of the layer.
+    Attributes:
+        undecided: the number of undecided neurons, int64 [N, T].
+        wrong: the number of spikes that are not those of the currents, and are not undecided.
     """
-    witnesses = reference.witnesses[name]
-    neuron = next(layer for layer in manifest.layers if layer.name == name).neurons(witnesses.element)
-    fired = witnesses.of(reference.spikes[name])
-    arithmetic = MODEL_ARITHMETIC[manifest.precision]
-    errors = witnesses.bounds.astype(np.float64)
-    h, within = membranes_within(neuron, arithmetic, witnesses.values, errors, fired)
-    undecided = ~(np.abs(h - neuron.constant("threshold", h)) > within)
-    return np.stack([np.bincount(witnesses.window[now], minlength=len(reference)) for now in undecided], axis=1)
+
+    undecided: Any
+    wrong: int
+
+    @classmethod
+    def of(cls, reference: Reference, manifest: Manifest, name: str) -> Decisions:
+        """Return what follows from the currents of a layer.
+
+        Args:
+            reference: the results of the reference for N windows, with the spikes.
+            manifest: the manifest of the bundle.
+            name: the name of the layer.
+        """
+        witnesses = reference.witnesses[name]
+        neuron = next(layer for layer in manifest.layers if layer.name == name).neurons(witnesses.element)
+        fired = witnesses.of(reference.spikes[name])
+        arithmetic, errors = MODEL_ARITHMETIC[manifest.precision], witnesses.bounds.astype(np.float64)
+        h, within = membranes_within(neuron, arithmetic, witnesses.values, errors, fired)
+        doubtful = ~(np.abs(h - neuron.constant("threshold", h)) > within)
+        counts = [np.bincount(witnesses.window[now], minlength=len(reference)) for now in doubtful]
+        wrong = int(np.count_nonzero((neuron.fires(h) != fired) & ~doubtful))
+        return cls(undecided=np.stack(counts, axis=1), wrong=wrong)
 
 
 def _wrong_labels(vectors: Golden, parity: ParitySummary) -> Iterator[str]:

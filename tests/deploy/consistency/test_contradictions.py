@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
+from tcja_deploy.consistency import contradictions
 from tcja_deploy.parity.compare import with_earlier_agreement
 from tcja_deploy.parity.verdict import Parity
 from tcja_deploy.verify import verify
@@ -20,6 +21,7 @@ from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.parity_summary import ParitySummary
 from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.errors import BadInput
+from tcja_runtime.evidence import golden
 from tcja_runtime.evidence.agreement import Accuracy, Agreement
 
 Arrays = dict[str, Any]
@@ -81,7 +83,66 @@ def widened(arrays: Arrays) -> None:
             arrays[name] = np.full_like(arrays[name], 0.2 * np.abs(arrays[name.replace("bounds", "values")]).max())
 
 
+def wider_where_counted(factor: float) -> Callable[[Path, Manifest], Manifest]:
+    """Bounds of the first layer with random stimuli that are wider, and undecided neurons that are counted by them."""
+
+    def change(bundle: Path, manifest: Manifest) -> Manifest:
+        name = manifest.layers[1].name
+        in_golden(
+            lambda arrays: arrays.update(
+                {key: arrays[key] * np.float32(factor) for key in arrays if key.endswith(f"bounds:{name}")}
+            )
+        )(bundle, manifest)
+        everything = golden.load(bundle / "golden.npz", manifest.input).reference(slice(None))
+        counts = contradictions.Decisions.of(everything, manifest, name).undecided
+        return in_golden(lambda arrays: arrays.update({f"near:{name}": counts}))(bundle, manifest)
+
+    return change
+
+
+def flipped(arrays: Arrays) -> None:
+    """A spike of the second layer is turned around, of a neuron whose current is recorded."""
+    name = str(arrays["layers"][1])
+    shape, element = arrays[f"shape:{name}"], int(arrays[f"element:{name}"][0])
+    bits = np.unpackbits(arrays[f"spikes:{name}"], axis=1, count=int(np.prod(shape)))
+    bits[0, -int(np.prod(shape[1:])) + element] ^= 1  # of the last time step, so that no later membrane changes
+    arrays[f"spikes:{name}"] = np.packbits(bits, axis=1)
+
+
+def fewer_recorded(prefix: str) -> Callable[[Arrays], None]:
+    """Every second neuron of the first layer is not recorded."""
+
+    def edit(arrays: Arrays) -> None:
+        name = arrays["layers"][0]
+        for kind in ("window", "element", "values", "bounds"):
+            arrays[f"{prefix}{kind}:{name}"] = arrays[f"{prefix}{kind}:{name}"][..., ::2]
+
+    return edit
+
+
+def fewer_windows(arrays: Arrays) -> None:
+    """The random stimulus has two windows."""
+    for key in [key for key in arrays if key.startswith("drawn/window:")]:
+        kept = arrays[key] < 2
+        for kind in ("window", "element", "values", "bounds"):
+            name = key.replace("window", kind, 1)
+            arrays[name] = arrays[name][..., kept]
+    for name in ("drawn/output", "drawn/output_bound"):
+        arrays[name] = arrays[name][:2]
+
+
 CASES = {
+    "bounds of rounding 1,000 times as wide": (
+        wider_where_counted(1000),
+        re.compile(
+            r"contradicts itself: a rounding bound of conv.\d is [\d.e-]+, and the weights and inputs account for "
+            r"at most [\d.e-]+; export the bundle again"
+        ),
+    ),
+    "a spike": (in_golden(flipped), re.compile(r"golden.npz stores 1 spike of conv.\d that its currents do not give")),
+    "fewer neurons": (in_golden(fewer_recorded("")), "its recorded neurons differ"),
+    "fewer neurons of a stimulus": (in_golden(fewer_recorded("drawn/")), "its recorded neurons differ"),
+    "fewer windows of a stimulus": (in_golden(fewer_windows), "its numbers of stimulus windows differ"),
     "bounds of 1e30": (in_golden(scaled_bounds(1e36)), "contradicts itself: a rounding bound of "),
     "wide bounds": (
         in_golden(widened),
