@@ -10,7 +10,7 @@ ALL_TESTABLE := .venv/.all-testable
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 EXAMPLE := examples/fashion_mnist
 
-.PHONY: help setup demo test test-all lint docs pictures bench clean
+.PHONY: help setup demo test test-all fuzz lint docs pictures bench clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1,\2/p' $(MAKEFILE_LIST) | while IFS=, read -r target does; do \
@@ -66,6 +66,11 @@ test: $(TESTABLE) ## run the quick tests: at most five minutes on two cores
 test-all: $(ALL_TESTABLE) ## run all tests, as CI does
 	$(PYTEST)
 
+# atheris, the coverage-guided fuzzer, is beside the tests' packages; only the campaign needs it.
+fuzz: $(TESTABLE) ## damage files of all kinds, 100,000 inputs a parser; takes hours
+	@test -d .venv/atheris || $(INSTALL) -c constraints.txt --no-deps --target .venv/atheris atheris
+	PYTHONPATH=.venv/atheris $(BIN)/python -m tests.fuzz.campaign
+
 lint: setup ## check the code with ruff, mypy and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -93,4 +98,4 @@ bench: $(TESTABLE) ## measure ratios against named peers; takes most of an hour
 	$(BIN)/python -m benchmarks.events.integration
 
 clean: ## remove what was installed and built
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info

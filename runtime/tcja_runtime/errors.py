@@ -31,10 +31,15 @@ EXIT_CODES = {
 """The meaning of each exit code of the command line."""
 
 
+MOST_CHARACTERS = 2000
+"""The most characters in the text of an error. A file can hold names of millions."""
+
+
 class TcjaError(Exception):
     """A failure that the user can act on.
 
-    The text of the error is one line. It says which value is wrong, what is wrong with it, and what to do.
+    The text of the error is one line. It says which value is wrong, what is wrong with it, and what to do. Of a text of
+    more than `MOST_CHARACTERS`, the middle is left out.
 
     Attributes:
         exit_code: the exit code of a command that fails with this error.
@@ -44,7 +49,8 @@ class TcjaError(Exception):
 
     def __str__(self) -> str:
         # Names in bundles and files may hold what a terminal obeys. Half characters are bytes of paths (`files/text`).
-        text = super().__str__()
+        text, half = super().__str__(), MOST_CHARACTERS // 2 - 5
+        text = text if len(text) <= MOST_CHARACTERS else f"{text[:half]} ... {text[-half:]}"
         return "".join(c if c.isprintable() or "\ud800" <= c <= "\udfff" else " " for c in text)
 
 
@@ -179,15 +185,22 @@ def _of_system(error: OSError, path: Path | None) -> TcjaError:
     return BadInput(f"{named} cannot be read or written: {reason}")
 
 
+_LONGEST = 300
+"""The most characters of a line that a package wrote, in a message: some show the bytes of the file."""
+
+
 def first_line(error: BaseException, text: str | None = None) -> str:
     """Returns the first line of an error's text that is not blank; the name of the error's class if there is none.
+
+    A line of more than 300 characters is cut.
 
     Args:
         error: the error.
         text: the text to take the line from; None for that of the error.
     """
     lines = (str(error) if text is None else text).splitlines()
-    return next((line.strip() for line in lines if line.strip()), type(error).__name__)
+    line = next((line.strip() for line in lines if line.strip()), type(error).__name__)
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
 
 
 def in_a_folder() -> bool:

@@ -88,6 +88,7 @@ def test_a_current_folder_that_was_removed(tmp_path, monkeypatch):
         (EOFError(), None, "EOFError"),
         (KeyError("x"), "said\nthere", "said"),
         (KeyError("x"), "", "KeyError"),
+        (ValueError("x" * 301), None, f"{'x' * 300}..."),
     ],
 )
 def test_the_first_line_of_an_error(error, text, line):
@@ -100,3 +101,10 @@ def test_a_text_is_one_line_that_no_terminal_obeys(text):
     said = str(BadInput(f"{text} \udcfc é"))
     assert said.replace("\udcfc", "").isprintable()
     assert said.endswith(" \udcfc é")
+
+
+def test_the_middle_of_a_long_text_is_left_out():
+    text = str(BadInput(f"a.json: {'x' * 10**6} is no name; copy it again"))
+    assert len(text) == 1995
+    assert text.startswith("a.json: xxx")
+    assert text.endswith("xxx is no name; copy it again")

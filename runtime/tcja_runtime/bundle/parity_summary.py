@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
+from tcja_runtime.records import WrongField
+
 Json = dict[str, Any]
 
 _FORMER = {"streamed": "stepwise", "untold": "anytime_missing"}
@@ -77,3 +79,8 @@ class ParitySummary:
     wide_bounds: list[str] = dataclasses.field(default_factory=list)
 
     TAKES_MORE: ClassVar[bool] = True  # parity of another version may have other fields
+
+    def __post_init__(self) -> None:
+        for place, each in enumerate(self.backends):
+            if not isinstance(each.get("statistics") or {}, dict):
+                raise WrongField(f"backends[{place}].statistics", "is not an object")

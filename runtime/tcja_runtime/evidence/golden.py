@@ -46,7 +46,7 @@ import numpy.typing as npt
 from tcja_runtime.bundle.bundle import GOLDEN
 from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.data.windows import InMemoryWindows, Windows
-from tcja_runtime.errors import BadInput
+from tcja_runtime.errors import BadInput, first_line
 from tcja_runtime.evidence import input_range, stimulus
 from tcja_runtime.evidence.packed_spikes import PackedSpikes
 from tcja_runtime.evidence.predictions import Predictions
@@ -257,7 +257,7 @@ def load(path: Path, contract: InputContract, content: bytes | None = None) -> G
         BadInput: the file cannot be read, or does not hold golden vectors.
     """
     try:
-        arrays = _read_arrays(path, contract, content)
+        arrays: Arrays = npz.values(path, content, more=_most_inputs(contract))
         layers = list(map(str, arrays["layers"]))
         _check_types(arrays, contract, layers)
         spikes = {
@@ -291,7 +291,7 @@ def load(path: Path, contract: InputContract, content: bytes | None = None) -> G
     except BadInput as error:
         raise BadInput(f"{error}; copy the bundle again") from error
     except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise BadInput(f"{path} does not hold golden vectors ({error}); export the bundle again") from error
+        raise BadInput(f"{path} does not hold golden vectors ({first_line(error)}); export the bundle again") from error
 
 
 def windows(files: Files, contract: InputContract) -> Floats:
@@ -309,17 +309,7 @@ def windows(files: Files, contract: InputContract) -> Floats:
     except BadInput as error:
         raise BadInput(f"{error}; copy the bundle again") from error
     except (ValueError, KeyError) as error:
-        raise BadInput(f"{path} does not hold golden vectors ({error}); export the bundle again") from error
-
-
-def _read_arrays(path: Path, contract: InputContract, content: bytes | None) -> Arrays:
-    """Return the arrays of a file, which may unpack to what the windows of this network need, and to some more."""
-    found = npz.arrays(path, content)
-    unpacked, packed = (sum(getattr(array, name) for array in found.values()) for name in ("size", "packed"))
-    most = limits.room(packed) + _most_inputs(contract)
-    if unpacked > most:
-        raise BadInput(f"{path} unpacks to {unpacked:,} bytes, and may have {most:,}")
-    return {name: array.whole(most) for name, array in found.items()}
+        raise BadInput(f"{path} does not hold golden vectors ({first_line(error)}); export the bundle again") from error
 
 
 def _most_inputs(contract: InputContract) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime.data.contract import Floats
+from tcja_runtime.errors import BadInput
 
 Spikes = npt.NDArray[np.bool_]
 Values = npt.NDArray[np.floating[Any]]
@@ -41,8 +42,18 @@ class Witnesses:
     bounds: npt.NDArray[np.float32]
 
     def of(self, signal: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Returns the values [T, K] of the same elements in a signal [T, N, ...] that a backend computed."""
-        return signal.reshape(*signal.shape[:2], -1)[:, self.window, self.element]
+        """Returns the values [T, K] of the same elements in a signal [T, N, ...] that a backend computed.
+
+        Raises:
+            BadInput: the signal has no such element, as those of damaged golden vectors.
+        """
+        flat = signal.reshape(*signal.shape[:2], -1)
+        if self.element.max(initial=-1) >= flat.shape[2]:
+            named, size = int(self.element.max()), flat.shape[2]
+            raise BadInput(
+                f"the golden vectors name element {named:,} of a signal of {size:,}; export the bundle again"
+            )
+        return flat[:, self.window, self.element]
 
     def windows(self, part: slice, total: int) -> Witnesses:
         """Returns the elements in a part of the windows. The windows of the part are numbered from 0 again.
@@ -64,7 +75,7 @@ class Witnesses:
             windows: for each window of the result, the number of the window that is repeated there.
             most: the largest number of elements in a window of the result.
         """
-        kept = [at[:: -(-len(at) // most)] for at in (np.flatnonzero(self.window == each) for each in windows)]
+        kept = [at[:: max(1, -(-len(at) // most))] for at in (np.flatnonzero(self.window == each) for each in windows)]
         chosen = np.concatenate(kept)
         numbers = np.repeat(np.arange(len(windows), dtype=np.int32), list(map(len, kept)))
         return Witnesses(numbers, self.element[chosen], self.values[:, chosen], self.bounds[:, chosen])

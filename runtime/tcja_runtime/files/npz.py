@@ -102,7 +102,12 @@ class Array:
         most = limits.room(self.packed) if most is None else most
         if self.size > most:
             raise BadInput(f"{self.file}: array {self.name} unpacks to {self.size:,} bytes, and may have {most:,}")
-        with _open_archive(self.file, self.content) as archive, self._read(archive) as stream:
+        with _open_archive(self.file, self.content) as archive:
+            return self.whole_in(archive)
+
+    def whole_in(self, archive: zipfile.ZipFile) -> npt.NDArray[Any]:
+        """Returns the whole array, of any size, from the .npz that is open (`whole`)."""
+        with self._read(archive) as stream:
             array: npt.NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
             return array
 
@@ -167,17 +172,48 @@ def arrays(file: Path, content: bytes | None = None) -> dict[str, Array]:
         BadInput: the file is not an .npz.
         Damaged: the header of an array is damaged.
     """
-    found = {}
     with _open_archive(file, content) as archive:
-        for info in archive.infolist():
-            name, dot, kind = info.filename.rpartition(".")
-            if (dot, kind) != (".", "npy"):
-                continue
-            with _damage(file, name, info.header_offset), archive.open(info) as stream:
-                head = npy.read_header(stream)
-                if head.size != info.file_size:
-                    # Without this check, memory would be allocated for values that are not in the file.
-                    raise ValueError(f"its header has shape {list(head.shape)}, which does not fit its size")
-                place = head.begin, info.header_offset, info.file_size, info.compress_size
-                found[name] = Array(file, name, head.shape, head.dtype, head.by_rows, *place, content)
+        return _arrays(archive, file, content)
+
+
+def values(file: Path, content: bytes | None = None, *, more: int = 0) -> dict[str, npt.NDArray[Any]]:
+    """Returns the values of all arrays of an .npz by their names. The directory of the archive is read once.
+
+    Args:
+        file: the .npz.
+        content: its content, if it is in memory.
+        more: the bytes that the arrays may have beyond those of files that nobody knows (`limits.room`).
+
+    Raises:
+        BadInput: as for `arrays`, or all arrays together are larger.
+    """
+    with _open_archive(file, content) as archive:
+        found = _arrays(archive, file, content)
+        unpacked, packed = (sum(getattr(array, name) for array in found.values()) for name in ("size", "packed"))
+        most = limits.room(packed) + more
+        if unpacked > most:
+            raise BadInput(f"{file} unpacks to {unpacked:,} bytes, and may have {most:,}")
+        return {name: array.whole_in(archive) for name, array in found.items()}
+
+
+def _arrays(archive: zipfile.ZipFile, file: Path, content: bytes | None) -> dict[str, Array]:
+    """The arrays of an open .npz (`arrays`)."""
+    found = {}
+    size = file.stat().st_size if content is None else len(content)
+    for info in archive.infolist():
+        name, dot, kind = info.filename.rpartition(".")
+        if (dot, kind) != (".", "npy"):
+            continue
+        if not 0 <= info.header_offset < size:
+            raise BadInput(
+                f"{file} is damaged: its directory says that array {name} begins at byte {info.header_offset:,}, and "
+                f"the file has {size:,} bytes"
+            )
+        with _damage(file, name, info.header_offset), archive.open(info) as stream:
+            head = npy.read_header(stream)
+            if head.size != info.file_size:
+                # Without this check, memory would be allocated for values that are not in the file.
+                raise ValueError(f"its header has shape {list(head.shape)}, which does not fit its size")
+            place = head.begin, info.header_offset, info.file_size, info.compress_size
+            found[name] = Array(file, name, head.shape, head.dtype, head.by_rows, *place, content)
     return found

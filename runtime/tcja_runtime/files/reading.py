@@ -166,6 +166,8 @@ def is_name(name: str) -> bool:
 def _open(name: str, path: Path, limit: Limit, above: int | None = None) -> BinaryIO:
     """Open a file. `above` is the descriptor of its folder if links are refused."""
     follows = above is None
+    if "\0" in name:
+        raise BadInput(f"{path} cannot be the name of a file, as it has a null character")
     _check_kind(os.stat(name, dir_fd=above, follow_symlinks=follows), stat.S_IFREG, path)
     try:
         descriptor = os.open(name, _OPEN | (0 if follows else os.O_NOFOLLOW), dir_fd=above)

@@ -7,7 +7,6 @@ a PEM text "-----BEGIN PUBLIC KEY-----" (RFC 7468, section 13). A certificate is
 from __future__ import annotations
 
 import base64
-import binascii
 import dataclasses
 import enum
 import hashlib
@@ -99,7 +98,7 @@ def _text(path: Path) -> str:
 def _decoded(text: str, path: Path) -> bytes:
     try:
         return base64.b64decode("".join(text.split()), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # binascii.Error, or characters that are not ASCII
         raise BadInput(f"`public_keys` {path} is damaged: its base64 text is not whole; copy it again") from error
 
 

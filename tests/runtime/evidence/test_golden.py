@@ -152,3 +152,16 @@ def test_what_is_kept_is_bounded(monkeypatch):
     recorder = Recorder()
     recorder.add(random_reference(7))
     assert len(recorder.golden(random_windows(CONTRACT, 7), PREDICTIONS).samples) == 1
+
+
+def test_an_element_that_a_signal_does_not_have():
+    one = np.zeros(1, np.int32)
+    found = Witnesses(one, np.array([2**40]), np.zeros((3, 1)), np.zeros((3, 1), np.float32))
+    with pytest.raises(BadInput, match=r"name element 1,099,511,627,776 of a signal of 8; export the bundle"):
+        found.of(np.zeros((3, 1, 2, 2, 2)))
+
+
+def test_windows_without_elements_are_repeated():
+    one = np.ones(1, np.int32)
+    found = Witnesses(one, one, np.zeros((3, 1)), np.zeros((3, 1), np.float32)).repeated(np.array([0, 1, 1]), 2)
+    assert found.window.tolist() == [1, 2]

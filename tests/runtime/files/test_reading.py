@@ -147,3 +147,8 @@ def test_a_folder_with_too_many_files_is_refused(place, monkeypatch):
         (place / "a" / str(number)).touch()
     with pytest.raises(BadInput, match="has more than 3 files"):
         reading.names_inside(place)
+
+
+def test_a_path_with_a_null_character_is_refused(place):
+    with pytest.raises(BadInput, match="/x y cannot be the name of a file, as it has a null character$"):
+        reading.read_file(place / "x\0y", LIMIT)
