@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tcja_deploy import consistency
+from tcja_deploy.consistency import contradictions
 from tcja_deploy.inspect.describe import inspect
 from tcja_deploy.texts.inspect.facts import facts_text
 from tcja_runtime.bundle import bundle as bundles
@@ -88,12 +88,12 @@ def _opened(room: Room) -> Bundle:
 def _read_golden(room: Room, content: bytes) -> None:
     opened = _opened(room)
     vectors = golden.load(opened.path / bundles.GOLDEN, opened.manifest.input, content)
-    consistency.check(vectors, opened.manifest, opened)
+    contradictions.check(vectors, opened.manifest, opened)
 
 
 def _read_parity(room: Room, content: bytes) -> None:
     changed = dataclasses.replace(_opened(room), _kept={bundles.PARITY: content})
-    list(consistency._other_summary(changed.manifest.parity, changed))
+    list(contradictions._other_summary(changed.manifest.parity, changed))
 
 
 def _read_model(room: Room, content: bytes) -> None:
