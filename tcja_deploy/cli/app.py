@@ -94,17 +94,15 @@ options.learn_flags(
 )
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run a command and exit with its code.
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command and return its exit code, as a process that does nothing else.
 
     Args:
         arguments: the arguments of the command line; None takes the arguments of this process.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else the caller has it ignored
         signal.signal(signal.SIGINT, _interrupting())
-    code = run(sys.argv[1:] if arguments is None else arguments)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would print a traceback of Python's own end
-    sys.exit(code)
+    return run(sys.argv[1:] if arguments is None else arguments)
 
 
 _CLEARING_SECONDS = 5.0
@@ -136,6 +134,8 @@ def run(arguments: list[str]) -> int:
     try:
         code = app(arguments or ["--help"], prog_name="tcja-deploy", standalone_mode=False)
     except Exception as error:
+        if _by_interruption(error):
+            return _failed(_INTERRUPTED, INTERRUPTED, arguments)
         known = user_error(error)
         if known is not None:
             return _failed(str(known), known.exit_code, arguments)
@@ -144,8 +144,18 @@ def run(arguments: list[str]) -> int:
         bug = f"a bug in {producer()}: {type(error).__name__}: {error}; please report it with the output of --verbose"
         return _failed(" ".join(bug.split()), BUG, arguments)
     if code == INTERRUPTED:  # typer's answer to Ctrl-C
-        return _failed("interrupted; nothing was written", INTERRUPTED, arguments)
+        return _failed(_INTERRUPTED, INTERRUPTED, arguments)
     return int(code or 0)
+
+
+_INTERRUPTED = "interrupted; nothing was written"
+
+
+def _by_interruption(error: BaseException | None) -> bool:
+    """Whether an error came of Ctrl-C. Native code turns an interruption into an error of its own."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 _WORDS = (

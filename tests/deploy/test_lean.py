@@ -17,7 +17,7 @@ BLOCKED = ("torch", "onnx", "onnxscript", "onnx_graphsurgeon", "tensorrt", "tens
 def lean(*arguments: object) -> subprocess.CompletedProcess[str]:
     code = (
         f"import sys\nfor name in {BLOCKED!r}: sys.modules[name] = None\n"
-        "from tcja_deploy.cli.app import main\nmain(sys.argv[1:])"
+        "from tcja_deploy.cli.app import main\nsys.exit(main(sys.argv[1:]))"
     )
     command = [sys.executable, "-W", "error", "-c", code, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True)
