@@ -10,15 +10,17 @@ from pathlib import Path
 
 from tcja_deploy.console import Progress, silent
 from tcja_runtime.bundle import bundle
-from tcja_runtime.bundle.bundle import Bundle, write_manifest
+from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.engines import Engine
-from tcja_runtime.bundle.manifest import Manifest
+from tcja_runtime.bundle.manifest import FileFact, Manifest
 from tcja_runtime.bundle.origins.engine_list import ENGINES
 from tcja_runtime.bundle.origins.origin import BUILT_HERE
 from tcja_runtime.bundle.signature import Weight
+from tcja_runtime.bundle.writing import write_manifest
 from tcja_runtime.choices import AUTO, EngineTarget, Target, TimeForm
 from tcja_runtime.errors import BuildTimeout, Unavailable, check_choice
-from tcja_runtime.files.staging import restaged
+from tcja_runtime.files.folder import Files, read_model, write_model
+from tcja_runtime.files.staging import locked, restaged, scratch
 from tcja_runtime.machine.jetpack import how_to_get
 from tcja_runtime.origin import built_here
 from tcja_runtime.origin.trust import Trust
@@ -57,13 +59,14 @@ def build(
     chosen = chosen_target(target, options)
     if chosen is None:
         raise Unavailable(f"no TensorRT is installed for this Python: {how_to_get('tensorrt')}")
-    with progress.step("check the hashes"):
-        opened = Bundle.open(path, Trust(trust_engine=True))
-    with restaged(path) as folder:
-        kept = _without_changed_engines(opened, folder, progress)
-        with progress.step(f"build the {chosen} engine"):
-            manifest = with_engine(kept, folder, chosen, options, progress)
-        write_manifest(folder, manifest)
+    with locked(path):
+        with progress.step("check the hashes"):
+            opened = Bundle.open(path, Trust(trust_engine=True))
+        with restaged(path) as folder:
+            kept = _without_changed_engines(opened, folder, progress)
+            with progress.step(f"build the {chosen} engine"):
+                manifest = with_engine(kept, opened, folder, chosen, options, progress)
+            write_manifest(folder, manifest, _kept_files(opened, list(manifest.engines)[:-1]))
     name, info = list(manifest.engines.items())[-1]
     if name in kept.engines:
         progress.note(f"it replaces the engine {name}, which was built on {kept.engines[name].created}")
@@ -84,6 +87,16 @@ def _without_changed_engines(opened: Bundle, folder: Path, progress: Progress) -
             shutil.rmtree(found) if found.is_dir() and not found.is_symlink() else found.unlink()
     engines = {name: info for name, info in opened.manifest.engines.items() if name in sound}
     return dataclasses.replace(opened.manifest, engines=engines)
+
+
+def _kept_files(opened: Bundle, engines: Sequence[str]) -> dict[str, FileFact]:
+    """Return the files of a bundle that stay when an engine is added: all but the model card and other engines."""
+    folders = tuple(f"{ENGINES}/{name}/" for name in engines)
+    return {
+        name: fact
+        for name, fact in opened.files.items()
+        if name != bundle.CARD and (name.startswith(folders) or not bundle.is_of_engine(name))
+    }
 
 
 def chosen_target(target: str, options: BuildOptions | None = None) -> str | None:
@@ -126,27 +139,42 @@ def parsed_layers(model: Path, target: str, precision: str, weights: Sequence[We
     )
 
 
-def with_engine(manifest: Manifest, folder: Path, target: str, options: BuildOptions, progress: Progress) -> Manifest:
+def with_engine(
+    manifest: Manifest, files: Files, folder: Path, target: str, options: BuildOptions, progress: Progress
+) -> Manifest:
     """Build an engine into a bundle's folder. Returns the manifest with the new engine as its last engine.
 
     The engine is added to the list of those that were built here; if it cannot be, a note says so.
+
+    Args:
+        manifest: the manifest.
+        files: where the model and its weights are read from. TensorRT reads a copy of them that only this user can
+            read and change.
+        folder: the folder of the bundle that gets the engine.
+        target: the target.
+        options: the options of the build.
+        progress: where the note is shown.
 
     Raises:
         BuildTimeout: the builder did not end in time. No board can write the models in another time form, so the text
             says what to do.
     """
     place, partial = folder / ENGINES, folder / f".{ENGINES}"
-    request = BuildRequest(
-        model=folder / (bundle.MODEL if options.plugin else bundle.PLAIN_MODEL),
-        engines=partial,
-        target=target,
-        precision=manifest.precision,
-        products=_products(manifest.weights),
-        options=options,
-        time_steps=manifest.time_steps,
-    )
+    model = bundle.MODEL if options.plugin else bundle.PLAIN_MODEL
     try:
-        built = builder.build(request)
+        with scratch() as private:
+            write_model(read_model(files, model), private / model)
+            built = builder.build(
+                BuildRequest(
+                    model=private / model,
+                    engines=partial,
+                    target=target,
+                    precision=manifest.precision,
+                    products=_products(manifest.weights),
+                    options=options,
+                    time_steps=manifest.time_steps,
+                )
+            )
     except BuildTimeout as error:
         shutil.rmtree(partial, ignore_errors=True)
         fused = not options.plugin and TimeForm.FUSED.value in manifest.time_form.forms.values()

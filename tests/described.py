@@ -9,8 +9,9 @@ from typing import Any
 import onnx
 from onnx import helper
 
-from tcja_runtime.bundle.bundle import Bundle, write_manifest
+from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.metadata import Description
+from tcja_runtime.bundle.writing import write_manifest
 
 
 def described(bundle: Path, **changes: Any) -> None:

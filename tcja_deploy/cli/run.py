@@ -79,7 +79,7 @@ def run_(
         tcja-deploy run dvs128.bundle long.raw --window 500ms --picture answers.html
     """
     from tcja_deploy.report.picture import MOST, page
-    from tcja_deploy.run.classify import RunOptions, classify, pictured_windows
+    from tcja_deploy.run.classify import RunOptions, classify, opened_bundle, pictured_windows
 
     if as_csv and as_json:
         raise BadInput("--csv and --json both ask for stdout; give one of them")
@@ -94,7 +94,8 @@ def run_(
         pictured=0 if picture is None else MOST,
         reading=ReadOptions(time_unit, columns, topic),
     )
-    found = classify(bundle, files, how, options.progress())
+    opened = opened_bundle(bundle, how, options.progress())
+    found = classify(opened, files, how, options.progress())
     if as_json:
         print_json(found.to_dict(top))
     elif as_csv:
@@ -102,6 +103,6 @@ def run_(
     else:
         out.print(classified_text(found, top, options.telling(verbose)))
     if picture is not None:
-        drawn = page(f"{found.network} in {found.backend}", pictured_windows(bundle, found, top, options.progress()))
+        drawn = page(f"{found.network} in {found.backend}", pictured_windows(opened, found, top, options.progress()))
         staging.write_whole(picture, drawn)
     return DONE

@@ -25,10 +25,11 @@ from tcja_exporters.graph.outline import Block, outline
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.budget import fewer_windows, judged_windows
 from tcja_runtime.bundle import bundle
-from tcja_runtime.bundle.bundle import Bundle, write_manifest
+from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.statistics.inputs import MeasuredWindows
 from tcja_runtime.bundle.stepwise import Streaming
+from tcja_runtime.bundle.writing import write_manifest
 from tcja_runtime.choices import AUTO, Target, TimeForm
 from tcja_runtime.data import dataset
 from tcja_runtime.data.windows import unusual
@@ -120,7 +121,7 @@ def _proven(
     if target and report.met:
         with progress.step(f"build the {target} engine"):
             how = BuildOptions(batch=request.batch, build_timeout=request.build_timeout)
-            manifest = with_engine(manifest, folder, target, how, progress)
+            manifest = with_engine(manifest, Folder(folder), folder, target, how, progress)
     data = PageData(
         bundle=request.out.name,
         profile=certificate.profile,

@@ -54,25 +54,35 @@ class RunOptions:
         check_size("pictured", self.pictured, 0, 2**20)
 
 
-def classify(
-    path: Path, files: Sequence[Path], options: RunOptions | None = None, progress: Progress | None = None
-) -> ClassifiedWindows:
-    """Classify the windows of files.
-
-    Args:
-        path: the bundle.
-        files: files of windows, recordings, or folders of them (`tcja_runtime.data.dataset.load`).
-        options: the options of the classification.
-        progress: where to show progress, and the reason for each engine that is not run.
+def opened_bundle(path: Path, options: RunOptions | None = None, progress: Progress | None = None) -> Bundle:
+    """Return a bundle whose network classifies, after its hashes were checked.
 
     Raises:
-        BadInput: the bundle or a file cannot be used, or the network does not classify.
-        Unavailable: this machine lacks a package or device that the backend needs.
+        BadInput: the bundle cannot be used, or its network does not classify.
     """
     options, progress = options or RunOptions(), progress or silent()
     with progress.step("check the hashes"):
         bundle = Bundle.open(path, options.trust, to_run=True)
     bundle.check_classifies()
+    return bundle
+
+
+def classify(
+    bundle: Bundle, files: Sequence[Path], options: RunOptions | None = None, progress: Progress | None = None
+) -> ClassifiedWindows:
+    """Classify the windows of files.
+
+    Args:
+        bundle: the bundle.
+        files: files of windows, recordings, or folders of them (`tcja_runtime.data.dataset.load`).
+        options: the options of the classification.
+        progress: where to show progress, and the reason for each engine that is not run.
+
+    Raises:
+        BadInput: the bundle or a file cannot be used.
+        Unavailable: this machine lacks a package or device that the backend needs.
+    """
+    options, progress = options or RunOptions(), progress or silent()
     manifest = bundle.manifest
     with progress.step("open the files"):
         how = DataOptions(
@@ -94,20 +104,19 @@ def classify(
 
 
 def pictured_windows(
-    path: Path, found: ClassifiedWindows, top: int, progress: Progress | None = None
+    bundle: Bundle, found: ClassifiedWindows, top: int, progress: Progress | None = None
 ) -> list[PicturedWindow]:
     """Return the windows that were kept for a picture, with the gates of the network's attention.
 
     ONNX Runtime computes the gates. If it is not installed, they are left out.
 
     Args:
-        path: the bundle.
+        bundle: the bundle.
         found: the classified windows.
         top: the number of classes to name for each window.
         progress: where to show why the gates are left out.
     """
     progress = progress or silent()
-    bundle = Bundle.open(path, Trust(trust_engine=True), to_run=True)
     gates: Mapping[str, Values] = {}
     try:
         onnxruntime.require()

@@ -30,4 +30,6 @@ def opened(path: Path, trust: Trust, source: Source, options: StreamOptions, pro
     with progress.step("check the hashes"):
         bundle = Bundle.open(path, trust, to_run=True)
     with progress.step("load the network"):
-        return Stream.open(bundle, source, options, progress.note)
+        stream = Stream.open(bundle, source, options, progress.note)
+    bundle.release()
+    return stream

@@ -14,7 +14,8 @@ import pytest
 
 from tcja_deploy import console
 from tcja_deploy.export import pipeline, request
-from tcja_runtime.bundle.bundle import Bundle, write_manifest
+from tcja_runtime.bundle.bundle import Bundle
+from tcja_runtime.bundle.writing import write_manifest
 from tcja_runtime.machine import jetpack
 
 from .. import networks

@@ -12,6 +12,7 @@ import pytest
 from tcja_deploy.build import with_engine
 from tcja_deploy.console import silent
 from tcja_runtime.bundle.bundle import Bundle, sha256
+from tcja_runtime.files.folder import Folder
 from tcja_runtime.records import WrongField
 from tcja_runtime.tensorrt import build
 from tcja_runtime.tensorrt.build import BuildOptions
@@ -76,7 +77,7 @@ def broken(bundle):
     manifest = Bundle.open(bundle).manifest
     model = (bundle / "model.plain.onnx").read_bytes().replace(b"\x22\x04Gemm", b"\x22\x04Gemn")
     (bundle / "model.plain.onnx").write_bytes(model)
-    from tcja_runtime.bundle.bundle import write_manifest
+    from tcja_runtime.bundle.writing import write_manifest
 
     write_manifest(bundle, manifest)
 
@@ -152,7 +153,7 @@ def test_the_plugin_is_built_from_the_model_with_its_operator(bundle, monkeypatc
     monkeypatch.setattr(build, "build", note)
     manifest = Bundle.open(bundle).manifest
     for plugin in (False, True):
-        with_engine(manifest, bundle, "tensorrt", BuildOptions(plugin=plugin), silent())
+        with_engine(manifest, Folder(bundle), bundle, "tensorrt", BuildOptions(plugin=plugin), silent())
     assert asked == {False: "model.plain.onnx", True: "model.onnx"}
 
 

@@ -14,7 +14,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from tcja_deploy.cli import app
-from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, Bundle, write_manifest
+from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, Bundle
+from tcja_runtime.bundle.writing import write_manifest
 
 from .parity.mutations import inserted, node_of, opened
 

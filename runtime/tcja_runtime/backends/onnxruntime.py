@@ -17,7 +17,7 @@ import numpy.typing as npt
 from tcja_runtime.choices import PROVIDERS
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput, TcjaError, Unavailable, first_line, user_error
-from tcja_runtime.files.folder import model_in
+from tcja_runtime.files.folder import model_in, readable
 from tcja_runtime.machine.versions import too_old, version
 from tcja_runtime.model_file.model import Model
 from tcja_runtime.model_file.subgraph import Dimensions
@@ -140,11 +140,9 @@ class OnnxRuntimeSession:
         onnxruntime, provider = require(), PROVIDERS[backend]
         check_provider(onnxruntime, backend)
         model = model_in(model) if isinstance(model, Path) else model
-        try:
+        with readable(model):
             model = model.part(outputs, given or {})
             weights = model.tensors()
-        except ValueError as error:
-            raise BadInput(f"{model.path} cannot be read as an ONNX model: {error}; export it again") from error
         try:
             # With a fallback, ONNX Runtime may run a model on the CPU, and would only print a line about it.
             session = onnxruntime.InferenceSession(

@@ -32,14 +32,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from tcja_runtime import records
-from tcja_runtime.bundle.card import CardFile, card
 from tcja_runtime.bundle.manifest import FileFact, Json, Manifest, seal
 from tcja_runtime.bundle.metadata import Description
 from tcja_runtime.bundle.origins import origin
@@ -51,7 +49,7 @@ from tcja_runtime.errors import BadInput, user_error
 from tcja_runtime.files.limits import in_bundle
 from tcja_runtime.files.reading import is_name, names_inside, open_inside, read_inside
 from tcja_runtime.files.staging import put_back
-from tcja_runtime.files.text import parsed, storable
+from tcja_runtime.files.text import parsed
 from tcja_runtime.model_file import protobuf
 from tcja_runtime.model_file.model import WEIGHTS
 from tcja_runtime.origin.trust import Trust
@@ -66,6 +64,7 @@ GOLDEN = "golden.npz"
 PARITY = "parity.json"
 REPORT = "report.html"
 CARD = "README.md"
+ENGINE = "model.engine"
 
 _KEPT = (MODEL, PLAIN_MODEL, HEAD, TAIL, WEIGHTS, GOLDEN)
 """The files whose content is kept in memory when a bundle was opened."""
@@ -76,20 +75,7 @@ _NOT_TO_RUN = (PARITY, REPORT, CARD)
 _OF_GIT = (".git", ".gitattributes", ".cache")
 """What git and the Hugging Face Hub put beside the files of a bundle that is kept there."""
 
-_HOLDS = {
-    MODEL: "the canonical model, with one TcjaLif node for each spiking layer",
-    PLAIN_MODEL: "the same model in standard operators, which TensorRT builds engines from",
-    WEIGHTS: "the weights of all models",
-    HEAD: "the part of the network that runs for each frame, for stepwise runs",
-    TAIL: "the part of the network that runs when a window is complete, for stepwise runs",
-    GOLDEN: "input windows, and the spikes and outputs of the trained network for them",
-    PARITY: "the comparison with the trained network, for programs",
-    REPORT: "the comparison with the trained network, for people",
-}
-"""What the files of a bundle hold, for its card."""
-_ENGINE_HOLDS = {"model.engine": "a TensorRT engine", "engine.json": "the description of an engine"}
-
-_AGAIN = "copy the bundle again, or export it again"
+AGAIN = "copy the bundle again, or export it again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +137,7 @@ class Bundle:
         if name in self._kept:
             return self._kept[name]
         if name not in self.files:
-            raise BadInput(f"{self.path / MANIFEST} does not list {name}; {_AGAIN}")
+            raise BadInput(f"{self.path / MANIFEST} does not list {name}; {AGAIN}")
         try:
             return _checked(self.path, name, self.files[name])
         except OSError as error:
@@ -204,17 +190,17 @@ def _opened(path: Path, trust: Trust, *, to_run: bool, check_signature: bool) ->
         files = records.read(dict[str, FileFact], content.pop("files", None), "files")
         manifest = Manifest.from_dict({name: value for name, value in content.items() if name != "schema"})
     except ValueError as error:
-        raise BadInput(f"{file}: {error}; {_AGAIN}") from error
+        raise BadInput(f"{file}: {error}; {AGAIN}") from error
     for name in files:
         if not is_name(name):
-            raise BadInput(f"{file} names a file outside the bundle: '{name}'; {_AGAIN}")
+            raise BadInput(f"{file} names a file outside the bundle: '{name}'; {AGAIN}")
     for name in (MODEL, PLAIN_MODEL, WEIGHTS, GOLDEN):
         if name not in files:
-            raise BadInput(f"{file} does not list {name}; {_AGAIN}")
+            raise BadInput(f"{file} does not list {name}; {AGAIN}")
     for name in (HEAD, TAIL):
         if (name in files) != bool(manifest.streaming):
             lists = "lists" if name in files else "does not list"
-            raise BadInput(f"{file} {lists} {name}, which does not fit its streaming entry; {_AGAIN}")
+            raise BadInput(f"{file} {lists} {name}, which does not fit its streaming entry; {AGAIN}")
     found = origin.read(path, written, files, trust, check_signature=check_signature)
     if found.added:
         manifest, files = found.added.joined(manifest, files)
@@ -240,9 +226,9 @@ def _content(file: Path, written: bytes) -> Json:
     try:
         content = records.read(dict[str, Any], parsed(written))
     except ValueError as error:
-        raise BadInput(f"{file} is damaged: {error}; {_AGAIN}") from error
+        raise BadInput(f"{file} is damaged: {error}; {AGAIN}") from error
     if "schema" not in content or content.pop("seal", None) != seal(content):
-        raise BadInput(f"{file} was changed after it was written; {_AGAIN}")
+        raise BadInput(f"{file} was changed after it was written; {AGAIN}")
     if content["schema"] not in READABLE:
         known = " and ".join(map(str, READABLE))
         raise BadInput(f"{file} has schema {content['schema']}, this version reads {known}; use a matching tcja-deploy")
@@ -254,7 +240,8 @@ def is_of_engine(name: str) -> bool:
     return PurePosixPath(name).parts[0] == ENGINES
 
 
-def _is_of_git(name: str) -> bool:
+def is_of_git(name: str) -> bool:
+    """Whether a file in the folder of a bundle was put there by git or the Hugging Face Hub."""
     return PurePosixPath(name).parts[0] in _OF_GIT
 
 
@@ -268,7 +255,7 @@ def _check_nothing_added(folder: Path, files: Mapping[str, FileFact], *, any_eng
                 f"{folder / name} is not in the manifest: it was added later; run 'tcja-deploy build {folder}', which "
                 "takes it out, or pass `trust_engine` if you trust where it comes from"
             )
-        raise BadInput(f"{folder / name} is not in the manifest: it was added later; remove it, or {_AGAIN}")
+        raise BadInput(f"{folder / name} is not in the manifest: it was added later; remove it, or {AGAIN}")
 
 
 def _check_file(folder: Path, name: str, fact: FileFact) -> None:
@@ -313,7 +300,7 @@ def _check_hash(folder: Path, name: str, found: str, fact: FileFact) -> None:
 
 
 def _again(folder: Path, name: str) -> str:
-    return f"run 'tcja-deploy build {folder}'" if is_of_engine(name) else _AGAIN
+    return f"run 'tcja-deploy build {folder}'" if is_of_engine(name) else AGAIN
 
 
 def _check_described(bundle: Bundle, models: Sequence[str]) -> None:
@@ -324,53 +311,12 @@ def _check_described(bundle: Bundle, models: Sequence[str]) -> None:
             protobuf.check_size(bundle.read(name))
             key = described.unlike(bundle.read(name))
         except protobuf.TooLarge as error:
-            raise BadInput(f"{bundle.path / name} is not read: {error}; {_AGAIN}") from error
+            raise BadInput(f"{bundle.path / name} is not read: {error}; {AGAIN}") from error
         except ValueError:
             continue  # not an ONNX model, as whoever loads it says
         if key:
             file = bundle.path / MANIFEST
-            raise BadInput(f"{file} and the metadata of {name} contradict each other in '{key}'; {_AGAIN}")
-
-
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the model card and the manifest of a bundle, which list all other files. So write these files first."""
-    facts = _facts(folder)
-    files = [CardFile(name, fact["bytes"], fact["sha256"], _holds(name, manifest)) for name, fact in facts.items()]
-    _write_new(folder / CARD, card(manifest, files))
-    described: FileFact = {"sha256": sha256(folder / CARD), "bytes": (folder / CARD).stat().st_size}
-    content: Json = {
-        "schema": SCHEMA,
-        **storable(dataclasses.asdict(manifest)),
-        "files": dict(sorted({**facts, CARD: described}.items())),
-    }
-    sealed = {**content, "seal": seal(content)}
-    _write_new(folder / MANIFEST, json.dumps(sealed, indent=1) + "\n")
-
-
-def _facts(folder: Path) -> dict[str, FileFact]:
-    """The hash and size of each file of a bundle but the card and the manifest, by name."""
-    names = {file: file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*")) if file.is_file()}
-    return {
-        name: {"sha256": sha256(file), "bytes": file.stat().st_size}
-        for file, name in names.items()
-        if name not in (*NOT_LISTED, CARD) and not _is_of_git(name)
-    }
-
-
-def _holds(name: str, manifest: Manifest) -> str:
-    """What a file of a bundle holds, a phrase."""
-    if not is_of_engine(name):
-        return _HOLDS.get(name, "")
-    path = PurePosixPath(name)
-    what = _ENGINE_HOLDS.get(path.name, "the log of the build of an engine")
-    info = manifest.engines.get(path.parts[1])
-    return f"{what} for {info.device}, {info.precision}" if info else what
-
-
-def _write_new(file: Path, text: str) -> None:
-    """Write a text file. An existing one is removed first, as it may be a hard link to a file of another bundle."""
-    file.unlink(missing_ok=True)
-    file.write_text(text, encoding="utf-8")
+            raise BadInput(f"{file} and the metadata of {name} contradict each other in '{key}'; {AGAIN}")
 
 
 def sha256(file: Path) -> str:

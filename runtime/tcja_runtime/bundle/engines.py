@@ -17,7 +17,7 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, Bundle
+from tcja_runtime.bundle.bundle import ENGINE, MODEL, PLAIN_MODEL, Bundle
 from tcja_runtime.bundle.origins.engine_list import ENGINES
 from tcja_runtime.bundle.origins.origin import UNKNOWN, EngineOrigin
 from tcja_runtime.bundle.sidecar import SIDECAR, EngineInfo
@@ -31,7 +31,6 @@ from tcja_runtime.machine import jetpack
 from tcja_runtime.machine.gpu import Gpu, gpu
 from tcja_runtime.machine.versions import too_old
 
-ENGINE = "model.engine"
 _AMPERE = 80
 _PARTS = 3  # of the path of a sidecar: engines, the name of the engine, engine.json
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from tcja_runtime.errors import BadInput
 from tcja_runtime.model_file.model import WEIGHTS, Model
 
 
@@ -49,6 +52,26 @@ def model_in(file: Path) -> Model:
     """
     weights = file.parent / WEIGHTS
     return Model(file, file.read_bytes(), weights.read_bytes() if weights.exists() else b"")
+
+
+def write_model(model: Model, file: Path) -> None:
+    """Write a model into a file for a program that reads files, with the weights that it reads beside it.
+
+    Raises:
+        BadInput: the model cannot be read, or it reads another file than the weights.
+        OSError: a file cannot be written.
+    """
+    with readable(model):
+        model.write(file)
+
+
+@contextlib.contextmanager
+def readable(model: Model) -> Iterator[None]:
+    """A context that reads a model. A `ValueError` becomes a `BadInput` that names the model."""
+    try:
+        yield
+    except ValueError as error:
+        raise BadInput(f"{model.path} cannot be read as an ONNX model: {error}; export it again") from error
 
 
 def read_model(files: Files, name: str) -> Model:

@@ -113,22 +113,22 @@ def write_whole(path: Path, content: str | bytes | memoryview) -> None:
 
 @contextlib.contextmanager
 def restaged(folder: Path) -> Iterator[Path]:
-    """A context with a copy of a folder, which may be changed.
+    """A context with a copy of a folder, which may be changed. The folder is `locked` by this process.
 
     The copy replaces the folder if the block ends without an error, and is deleted otherwise. The files of the copy are
-    hard links to the files of the folder. So do not write into a file of the copy: replace it with a new file.
+    hard links to the files of the folder. So do not write into a file of the copy: replace it with a new file. Links in
+    the folder are copied as links.
 
     Raises:
-        BadInput: the folder cannot be written, or another process is changing it.
+        BadInput: the folder cannot be written.
         Unavailable: the disk is full.
     """
-    put_back(folder)
     place = folder.resolve()
     try:
-        with _locked(place), contextlib.ExitStack() as until:
+        with contextlib.ExitStack() as until:
             try:
                 copy = until.enter_context(unfinished_folder(place.parent))
-                shutil.copytree(place, copy, copy_function=_link, dirs_exist_ok=True)
+                shutil.copytree(place, copy, symlinks=True, copy_function=_link, dirs_exist_ok=True)
                 (copy / _TRIAL).touch()
                 (copy / _TRIAL).unlink()
             except OSError as error:
@@ -165,19 +165,38 @@ _TRIAL = ".trial"
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """A context in which no other process can lock the folder, so that only this process changes it.
 
+    Take the lock before you read what you will change.
+
     Raises:
-        BadInput: another process has locked the folder.
+        BadInput: another process has locked the folder, or there is no such folder.
     """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    put_back(folder)
+    if not folder.is_dir():
+        raise BadInput(f"{folder} {'is not a folder' if folder.exists() else 'does not exist'}")
+    descriptor = _lock(folder)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
-    except BlockingIOError:
-        raise BadInput(f"another process is changing {folder}; wait for its end") from None
     finally:
+        os.close(descriptor)
+
+
+def _lock(folder: Path) -> int:
+    """Lock a folder. Returns its descriptor, which holds the lock until it is closed."""
+    while True:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Before it was locked, another process may have put a changed folder into its place.
+            if os.path.samestat(os.fstat(descriptor), folder.stat()):
+                return descriptor
+        except BaseException as error:
+            os.close(descriptor)
+            if isinstance(error, BlockingIOError):
+                raise BadInput(f"another process is changing {folder}; wait for its end") from None
+            raise
         os.close(descriptor)
 
 

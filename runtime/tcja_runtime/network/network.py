@@ -97,7 +97,10 @@ def load(
         public_keys=(public_keys,) if one else public_keys,  # type: ignore[arg-type]  # it makes paths of them
     )
     bundle = Bundle.open(argument("path", path, Path), trust, to_run=True)
-    return Network(bundle, opened(bundle, argument("backend", backend, str)))
+    network = Network(bundle, opened(bundle, argument("backend", backend, str)))
+    if not bundle.manifest.streaming:  # a stepwise network is loaded when it is asked for
+        bundle.release()
+    return network
 
 
 class Network:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from tcja_runtime.bundle.engines import Engine
 from tcja_runtime.bundle.origins.engine_list import ENGINES
 from tcja_runtime.data.contract import Floats
+from tcja_runtime.files.folder import readable, write_model
 from tcja_runtime.files.staging import scratch
 from tcja_runtime.model_file.model import Model
 from tcja_runtime.model_file.subgraph import Dimensions, inputs
@@ -66,7 +67,9 @@ class BuiltPart:
             build_timeout: the seconds after which each builder is ended; None for
                 `tcja_runtime.tensorrt.build.BUILD_TIMEOUTS`.
         """
-        return cls(model, outputs, given, target, precision, inputs(model.part(outputs, given).content), build_timeout)
+        with readable(model):
+            taken = inputs(model.part(outputs, given).content)
+        return cls(model, outputs, given, target, precision, taken, build_timeout)
 
     def run(self, feeds: Mapping[str, Floats]) -> dict[str, npt.NDArray[Any]]:
         """Run the part once. Takes the inputs by name, and returns the outputs by name.
@@ -92,7 +95,9 @@ class BuiltPart:
         """
         known = {name: shapes.get(given_tensor(name), dimensions) for name, dimensions in self._given.items()}
         file = folder / "part.onnx"
-        self._model.part(self._outputs, known).write(file)
+        with readable(self._model):
+            part = self._model.part(self._outputs, known)
+        write_model(part, file)
         return build(
             BuildRequest(
                 model=file,

@@ -24,7 +24,8 @@ from tcja_deploy import console
 from tcja_deploy.cli.options import flagged
 from tcja_deploy.export import models
 from tcja_deploy.parity.verdict import Report
-from tcja_runtime.bundle.bundle import PARITY, Bundle, write_manifest
+from tcja_runtime.bundle.bundle import PARITY, Bundle
+from tcja_runtime.bundle.writing import write_manifest
 
 from ... import networks
 

@@ -27,8 +27,9 @@ import pytest
 
 from tcja_deploy.console import Progress
 from tcja_runtime.backends import select
-from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle, write_manifest
+from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
 from tcja_runtime.bundle.stepwise import HEAD, TAIL, Streaming
+from tcja_runtime.bundle.writing import write_manifest
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.events import Events

@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 
-from tcja_runtime.bundle.bundle import Bundle, write_manifest
+from tcja_runtime.bundle.bundle import Bundle
+from tcja_runtime.bundle.writing import write_manifest
 
 
 def test_verify_fails_with_exit_code_1(run, tmp_path, bundle):

@@ -16,10 +16,11 @@ from tcja_deploy.consistency import contradictions
 from tcja_deploy.parity.compare import with_earlier_agreement
 from tcja_deploy.parity.verdict import Parity
 from tcja_deploy.verify import verify
-from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, Bundle, write_manifest
+from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, Bundle
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.parity_summary import ParitySummary
 from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.bundle.writing import write_manifest
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import golden
 from tcja_runtime.evidence.agreement import Accuracy, Agreement

@@ -19,7 +19,8 @@ from tcja_deploy.export.request import ExportRequest
 from tcja_exporters import custom_op, libraries, time_forms
 from tcja_exporters.modules.neurons import all_neurons
 from tcja_exporters.user_models.conversion import convert
-from tcja_runtime.bundle.bundle import GOLDEN, MODEL, PLAIN_MODEL, Bundle, write_manifest
+from tcja_runtime.bundle.bundle import GOLDEN, MODEL, PLAIN_MODEL, Bundle
+from tcja_runtime.bundle.writing import write_manifest
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import golden

@@ -16,7 +16,8 @@ from tcja_deploy.consistency import contradictions
 from tcja_deploy.parity.failures import OUTPUT
 from tcja_deploy.verify import verify
 from tcja_runtime import budget
-from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, Bundle, write_manifest
+from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, Bundle
+from tcja_runtime.bundle.writing import write_manifest
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import golden
 from tcja_runtime.evidence.trace import Reference

@@ -12,7 +12,8 @@ import pytest
 from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import ExportRequest
 from tcja_deploy.parity import wording
-from tcja_runtime.bundle.bundle import GOLDEN, Bundle, write_manifest
+from tcja_runtime.bundle.bundle import GOLDEN, Bundle
+from tcja_runtime.bundle.writing import write_manifest
 from tcja_runtime.evidence import golden
 
 from ... import networks

@@ -16,8 +16,9 @@ from onnx import helper, numpy_helper
 from tcja_deploy.export import models
 from tcja_runtime.backends.select import opened
 from tcja_runtime.backends.stepwise import Streams
-from tcja_runtime.bundle.bundle import GOLDEN, Bundle, sha256, write_manifest
+from tcja_runtime.bundle.bundle import GOLDEN, Bundle, sha256
 from tcja_runtime.bundle.stepwise import HEAD, TAIL, Streaming
+from tcja_runtime.bundle.writing import write_manifest
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import golden
 from tcja_runtime.model_file.tensor_names import kept_tensor, membrane_tensor, next_membrane_tensor

@@ -155,7 +155,7 @@ def test_the_first_windows_are_kept_for_a_picture(one, monkeypatch, pictured):
     monkeypatch.setattr(classified, "batch_size", lambda *_: 5)
     with np.load(file) as archive:
         images = archive["images"]
-    kept = classify.classify(bundle, [file], classify.RunOptions(pictured=pictured)).pictured
+    kept = classify.classify(classify.opened_bundle(bundle), [file], classify.RunOptions(pictured=pictured)).pictured
     np.testing.assert_array_equal(kept, images[:pictured])
 
 

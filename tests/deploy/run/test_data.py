@@ -17,7 +17,8 @@ from tcja_deploy.console import Progress
 from tcja_deploy.export import pipeline, request
 from tcja_deploy.verify import VerifyOptions, verify
 from tcja_runtime import budget
-from tcja_runtime.bundle.bundle import Bundle, write_manifest
+from tcja_runtime.bundle.bundle import Bundle
+from tcja_runtime.bundle.writing import write_manifest
 from tcja_runtime.data.dataset import load
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import golden

@@ -14,8 +14,9 @@ import pytest
 import tcja_runtime
 from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import ExportRequest
-from tcja_runtime.bundle.bundle import Bundle, write_manifest
+from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.statistics.firing import FiringStatistics
+from tcja_runtime.bundle.writing import write_manifest
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.integration import integrate
 from tcja_runtime.events import InMemory

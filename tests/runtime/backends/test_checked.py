@@ -9,7 +9,8 @@ import pytest
 
 from tcja_runtime.backends import checked
 from tcja_runtime.backends.select import opened
-from tcja_runtime.bundle.bundle import GOLDEN, Bundle, write_manifest
+from tcja_runtime.bundle.bundle import GOLDEN, Bundle
+from tcja_runtime.bundle.writing import write_manifest
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import golden

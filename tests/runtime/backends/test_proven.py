@@ -10,7 +10,8 @@ import pytest
 import tcja_runtime as tcja
 from tcja_deploy.cli import app
 from tcja_runtime.backends.proven import WATCHED, InputWatch, Proven
-from tcja_runtime.bundle.bundle import GOLDEN, Bundle, write_manifest
+from tcja_runtime.bundle.bundle import GOLDEN, Bundle
+from tcja_runtime.bundle.writing import write_manifest
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import golden

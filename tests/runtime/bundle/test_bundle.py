@@ -8,54 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from tcja_runtime.bundle.bundle import Bundle, write_manifest
+from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.engines import engines
-from tcja_runtime.bundle.manifest import Manifest, TimeForms
-from tcja_runtime.bundle.parity_summary import ParitySummary
-from tcja_runtime.bundle.signature import Layer, Tap
-from tcja_runtime.bundle.stepwise import Feature, State, Streaming
-from tcja_runtime.data.contract import InputContract
+from tcja_runtime.bundle.writing import write_manifest
 from tcja_runtime.errors import BadInput
 from tcja_runtime.files.staging import staged
-from tcja_runtime.neuron import NeuronSpec
 from tcja_runtime.origin.trust import Trust
 
 from ...sidecars import engine_info
+from .manifests import FILES, MANIFEST
 from .sealing import reseal
 
-MANIFEST = Manifest(
-    producer="test",
-    created="2026-01-01T00:00:00+00:00",
-    checkpoint={"name": "a.pth", "sha256": "0" * 64, "bytes": 1},
-    network="dvs128",
-    dialect="spikingjelly",
-    evidence=["because"],
-    time_steps=20,
-    parameters=7,
-    input=InputContract.frames(20, 128, 128),
-    output="rates",
-    output_shape=(3,),
-    classes=["a", "b"],
-    layers=[Layer(name="conv.1", shape=(2, 3), neuron=NeuronSpec.leaky(decay_input=True, tau=2.0))],
-    passes=[],
-    time_form=TimeForms(form="scan", why="asked for", layers={}),
-    precision="fp32",
-    streaming=Streaming(
-        frame="frame",
-        states=[State(layer="conv.1", shape=(2, 3), start=0.0)],
-        features=[Feature(name="conv.1/spikes", shape=(2, 3))],
-    ),
-    calibration={},
-    targets=["onnx"],
-    engines={},
-    taps=[],
-    answer=Tap(name="readout", tensor="fc/Reshape", unfold=(), axes=(1, 0, 2)),
-    weights=[],
-    parity=ParitySummary(reference="PyTorch"),
-    tools={"python": "3"},
-)
 FACT = {"sha256": "0" * 64, "bytes": 1}
-FILES = ("model.onnx", "model.plain.onnx", "head.onnx", "tail.onnx", "weights.bin", "golden.npz")
 
 
 @pytest.fixture
@@ -333,3 +297,52 @@ def test_engines_can_be_added(folder):
     opened = Bundle.open(folder)
     assert "engines/y/model.engine" in opened.files
     assert opened.manifest.targets == ["onnx", "tensorrt"]
+
+
+def change(file: Path, how: str) -> None:
+    """Change a file as a copy does, as an exchange does, and as an interrupted copy does."""
+    if how == "exchanged":
+        file.with_name("new").write_bytes(file.read_bytes()[::-1])
+        file.with_name("new").replace(file)
+        return
+    with file.open("r+b") as stream:
+        if how == "overwritten":
+            content = stream.read()
+            stream.seek(0)
+            stream.write(content[::-1])
+        else:
+            stream.truncate(1)
+
+
+@pytest.mark.parametrize("how", ["exchanged", "overwritten", "truncated"])
+def test_what_is_read_is_what_was_checked(folder, how):
+    opened = Bundle.open(folder)
+    for name in (*FILES, "engines/x/model.engine"):
+        change(folder / name, how)
+    assert [opened.read(name) for name in FILES] == [b"0123456789"] * len(FILES)
+    said = "was changed: its sha256 is not the manifest's" if how != "truncated" else "has 1 byte, the manifest says 11"
+    with pytest.raises(BadInput, match=f"model.engine {said}; run 'tcja-deploy build"):
+        opened.read("engines/x/model.engine")
+    opened.release()
+    assert opened.read("golden.npz") == b"0123456789"
+    with pytest.raises(BadInput, match=r"model.onnx (was changed|has 1 byte)"):
+        opened.read("model.onnx")
+    with pytest.raises(BadInput, match=r"manifest.json does not list other.bin; copy the bundle again"):
+        opened.read("other.bin")
+
+
+def test_each_file_is_opened_once(folder, monkeypatch):
+    """But engines, which are not kept in memory."""
+    opened, system = [], os.open
+
+    def noted(name, *args, **kwargs):
+        opened.append(Path(os.fsdecode(name)).name)
+        return system(name, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", noted)
+    bundle = Bundle.open(folder)
+    for name in FILES:
+        bundle.read(name)
+    assert sorted(name for name in opened if "." in name and name != "a.bundle") == sorted(
+        [*FILES, "README.md", "manifest.json", "model.engine"]
+    )

@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tcja_runtime.errors import BadInput, Unavailable
-from tcja_runtime.files.staging import put_back, restaged, scratch, staged, write_whole
+from tcja_runtime.files.staging import locked, put_back, restaged, scratch, staged, write_whole
 from tcja_runtime.files.unfinished import left_by_dead_process
 
 
@@ -101,12 +102,37 @@ def test_an_exchange_that_fails_half_way_leaves_the_folder(folder, monkeypatch):
     assert (folder / "file").read_text() == "old"
 
 
-def test_one_process_changes_a_folder_at_a_time(folder):
-    with restaged(folder), pytest.raises(BadInput, match="another process is changing"), restaged(folder):
+def test_one_process_changes_a_folder_at_a_time(folder, tmp_path):
+    with locked(folder), pytest.raises(BadInput, match="another process is changing"), locked(folder):
         pass
-    with restaged(folder) as copy:
+    with locked(folder), restaged(folder) as copy:
         changed(copy)
     assert (folder / "more").exists()
+    with pytest.raises(BadInput, match=r"b.bundle does not exist$"), locked(tmp_path / "b.bundle"):
+        pass
+
+
+def test_a_lock_is_that_of_the_folder_that_has_the_name_now(folder, monkeypatch):
+    """Another process exchanges the folder between its opening and its lock."""
+    flock, opened = fcntl.flock, []
+
+    def exchanged(descriptor, how):
+        opened.append(os.fstat(descriptor).st_ino)
+        if len(opened) == 1:
+            with restaged(folder) as copy:
+                changed(copy)
+        flock(descriptor, how)
+
+    monkeypatch.setattr("tcja_runtime.files.staging.fcntl.flock", exchanged)
+    with locked(folder):
+        assert (folder / "file").read_text() == "new"
+        assert opened[-1] == folder.stat().st_ino != opened[0]
+
+
+def test_links_are_copied_and_not_followed(folder):
+    (folder / "up").symlink_to("..")
+    with restaged(folder) as copy:
+        assert (copy / "up").readlink() == Path("..")
 
 
 KILLED = """
@@ -138,7 +164,7 @@ def test_a_folder_whose_exchange_was_killed_gets_its_name_back(folder, renames, 
         assert old.exists()
     put_back(folder)
     assert sorted(os.listdir(folder)) == files
-    with restaged(folder):
+    with locked(folder), restaged(folder):
         pass
     assert os.listdir(folder.parent) == ["a.bundle"]
 
