@@ -1,16 +1,12 @@
 """Commands answer from the files that they checked, whatever becomes of the files after that."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
 
 import tcja_runtime as tcja
 from tcja_runtime.bundle.bundle import Bundle
-
-from .. import networks
-from ..streams import atis, drawn
 
 
 @pytest.fixture(params=["fashion_mnist"])
@@ -38,8 +34,8 @@ def swapped(monkeypatch):
     def do():
         check = Bundle.open.__func__
 
-        def opened(cls, path, **options):
-            bundle = check(cls, path, **options)
+        def opened(cls, *arguments, **options):
+            bundle = check(cls, *arguments, **options)
             swap(bundle.path)
             return bundle
 
@@ -71,22 +67,9 @@ def test_a_loaded_network(bundle, data, name):
 
 
 @pytest.mark.slow
-def test_a_loaded_network_frame_by_frame_and_a_stream(streamed, tmp_path):
-    gestures = shutil.copytree(streamed(networks.SMALL["dvs128"]), tmp_path / "a.bundle")
-    recording = tmp_path / "a.bin"
-    recording.write_bytes(atis(drawn(6000, seconds=0.6)))
-    with tcja.load(gestures) as net:
-        expected = [each.prediction.scores for each in net.stream(recording, "100ms")]
-        swap(gestures)
-        found = [each.prediction.scores for each in net.stream(recording, "100ms")]
-        assert len(found) > 3
-        np.testing.assert_array_equal(found, expected)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
-    [("verify", "--json"), ("inspect", "--device", "orin-nano", "--json"), ("bench", "--seconds", "0.1", "--json")],
+    [("verify", "--json"), ("inspect", "--json"), ("bench", "--seconds", "0.1", "--json")],
     ids=lambda command: command[0],
 )
 def test_other_commands(run, bundle, swapped, command):
@@ -104,10 +87,11 @@ def test_other_commands(run, bundle, swapped, command):
 @pytest.mark.rtx
 def test_build_adds_its_engine_to_nothing_else_than_it_read(run, bundle, swapped, tmp_path):
     (bundle / "engines").mkdir()
-    for name in ("a", "b"):
-        (bundle / "engines" / name).symlink_to("..")  # copied, they would be without end
+    (bundle / "engines" / "a").symlink_to("..")  # followed, it would have no end
+    code, _, err = run("build", bundle, "--target", "tensorrt-rtx")
+    assert (code, "engines/a is a link, which is not followed here" in err.splitlines()[-1]) == (2, True)
+    (bundle / "engines" / "a").unlink()
     assert run("build", bundle, "--target", "tensorrt-rtx")[0] == 0
-    assert [each.is_symlink() for each in (bundle / "engines").iterdir()] == [False]
     manifest = (bundle / "manifest.json").read_bytes()
     swapped()
     code, _, err = run("build", bundle, "--target", "tensorrt-rtx", "--batch", "2")

@@ -66,7 +66,7 @@ REPORT = "report.html"
 CARD = "README.md"
 ENGINE = "model.engine"
 
-_KEPT = (MODEL, PLAIN_MODEL, HEAD, TAIL, WEIGHTS, GOLDEN)
+_KEPT = (MODEL, PLAIN_MODEL, HEAD, TAIL, WEIGHTS, GOLDEN, PARITY)
 """The files whose content is kept in memory when a bundle was opened."""
 
 _NOT_TO_RUN = (PARITY, REPORT, CARD)
@@ -145,7 +145,7 @@ class Bundle:
 
     def release(self) -> None:
         """Free the memory of the models and weights. `read` then reads them again, and checks what it reads."""
-        for name in {*self._kept} - {GOLDEN, MANIFEST}:
+        for name in {*self._kept} - {GOLDEN, PARITY, MANIFEST}:
             del self._kept[name]
 
     def check_classifies(self) -> None:
@@ -207,9 +207,11 @@ def _opened(path: Path, trust: Trust, *, to_run: bool, check_signature: bool) ->
     any_engine = trust.trust_engine
     kept = {MANIFEST: written}
     for name, fact in files.items():
+        if (any_engine and is_of_engine(name)) or (to_run and name in _NOT_TO_RUN):
+            continue
         if name in _KEPT:
             kept[name] = _checked(path, name, fact)
-        elif not (any_engine and is_of_engine(name)) and not (to_run and name in _NOT_TO_RUN):
+        else:
             _check_file(path, name, fact)
     _check_nothing_added(path, files, any_engine=any_engine, to_run=to_run)
     opened = Bundle(path, manifest, files, found, kept)

@@ -258,6 +258,24 @@ def test_stream_says_what_the_command_says(net, gestures, recording, capsys, win
     assert stream.summary.stepwise == summary["summary"]["stepwise"]
 
 
+def test_a_loaded_network_is_that_of_the_files_that_were_checked(gestures, recording, tmp_path):
+    """Another program writes other weights into the file, and cuts the models short, while the network is loaded."""
+    folder = shutil.copytree(gestures, tmp_path / "a.bundle")
+    with tcja.load(folder) as loaded:
+        before = [list(found.scores) for found in loaded.stream(recording, "100ms", speed=math.inf)]
+        windows = loaded.frames(recording, "100ms")
+        whole = loaded.outputs(windows)
+        for file in folder.glob("*.*"):
+            with file.open("r+b") as stream:
+                weights = stream.read()[::-1]
+                stream.seek(0)
+                stream.write(weights) if file.suffix == ".bin" else stream.truncate(1)
+        np.testing.assert_array_equal(loaded.outputs(windows), whole)
+        after = [list(found.scores) for found in loaded.stream(recording, "100ms", speed=math.inf)]
+        assert len(before) > 3
+        np.testing.assert_array_equal(after, before)
+
+
 def test_a_socket_is_read_until_the_iterator_is_closed(net, events):
     """The camera of this test sends on, and nobody listens any more."""
     before = threading.active_count()
