@@ -35,6 +35,7 @@ Made = TypeVar("Made")
 
 _UNBROKEN = 100_000
 _CONTROLS = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if code != ord("\n")}
+_CONTROLS |= dict.fromkeys((0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)))  # turn the order
 
 
 class _Console(Console):
@@ -51,7 +52,10 @@ class _Console(Console):
         super().print(*objects, crop=crop, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
-        """Render without the control characters of texts, which may come from a file and would drive the terminal."""
+        """Render without the control characters of texts, which may come from a file.
+
+        They drive the terminal, or turn the order in which it shows letters (Unicode Standard Annex 9).
+        """
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(segment.text.translate(_CONTROLS), segment.style)
 

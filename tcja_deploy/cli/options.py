@@ -23,6 +23,8 @@ from tcja_runtime.data.camera import CameraView
 from tcja_runtime.data.contract import LARGEST
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import BadInput
+from tcja_runtime.files import limits
+from tcja_runtime.files.reading import read_file
 from tcja_runtime.origin.trust import Trust
 
 Taken = TypeVar("Taken")
@@ -294,7 +296,7 @@ def class_names(given: str | None) -> tuple[str, ...] | None:
         names = given.split(",")
     else:
         try:
-            names = Path(given).read_text(encoding="utf-8-sig").splitlines()
+            names = read_file(Path(given), limits.SETTINGS).decode("utf-8-sig").splitlines()
         except FileNotFoundError as error:
             raise BadInput(f"--classes {given} is neither a file nor a list of names with commas") from error
         except UnicodeDecodeError as error:

@@ -15,7 +15,9 @@ from tcja_runtime.bundle.engines import Engine, engines
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.counting import counted
-from tcja_runtime.errors import BadInput, first_line
+from tcja_runtime.errors import BadInput, TcjaError, first_line
+from tcja_runtime.files import limits
+from tcja_runtime.files.reading import read_file
 from tcja_runtime.files.staging import put_back
 from tcja_runtime.files.text import shown
 from tcja_runtime.records import argument, check_arguments
@@ -229,8 +231,10 @@ def _onnx(path: Path) -> Facts:
     if not shown(str(path)) == str(path):
         raise BadInput(f"{path}: the package onnx reads no path that is not UTF-8; rename it, or copy the file")
     try:
-        model = onnx.load(path, load_external_data=False)
+        model = onnx.load_from_string(read_file(path, limits.ONNX))
         onnx.checker.check_model(path)
+    except TcjaError:
+        raise
     except Exception as error:  # the errors of protobuf and of the checker share no base class
         raise BadInput(f"{path} is not a valid ONNX model: {first_line(error)}") from error
     operators = collections.Counter(f"{node.domain}::{node.op_type}".removeprefix("::") for node in model.graph.node)

@@ -15,9 +15,11 @@ from tcja_runtime.bundle.bundle import MODEL, Bundle
 from tcja_runtime.bundle.engines import Engine, engines
 from tcja_runtime.choices import PRECISIONS
 from tcja_runtime.counting import counted
-from tcja_runtime.errors import BadInput, first_line
+from tcja_runtime.errors import BadInput, TcjaError, first_line
 from tcja_runtime.evidence import golden
 from tcja_runtime.evidence.golden import Golden
+from tcja_runtime.files import limits
+from tcja_runtime.files.reading import read_file
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -143,7 +145,9 @@ def _load(path: Path, content: bytes | None = None) -> ModelProto:
     import onnx
 
     try:
-        return onnx.load_from_string(path.read_bytes() if content is None else content)
+        return onnx.load_from_string(read_file(path, limits.ONNX) if content is None else content)
+    except TcjaError:
+        raise
     except Exception as error:  # the errors of protobuf have no base class of their own
         raise BadInput(f"{path} is not a valid ONNX model: {first_line(error)}") from error
 

@@ -114,7 +114,7 @@ def _line(found: WindowPrediction, top: int) -> str:
         *([] if found.latency is None else [milliseconds(found.latency)]),
         *remarks(found),
     ]
-    return "  ".join(parts)
+    return " ".join("  ".join(parts).splitlines())  # names of classes may have line ends
 
 
 def remarks(found: WindowPrediction) -> list[str]:

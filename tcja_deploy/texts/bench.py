@@ -9,7 +9,7 @@ from tcja_deploy.bench.results import Benchmark, Case, Growth
 from tcja_deploy.bench.timing import FEWEST, FEWEST_99, Latency
 from tcja_deploy.formatting import amount, si
 from tcja_deploy.texts.options import BRIEF, TextOptions
-from tcja_deploy.texts.table import Rows, labelled
+from tcja_deploy.texts.table import Rows, labelled, paragraph
 from tcja_runtime.counting import agree, counted
 from tcja_runtime.machine.conditions import Conditions
 
@@ -27,9 +27,9 @@ def bench_text(found: Benchmark, options: TextOptions = BRIEF) -> RenderableType
     if found.side_by_side and few.p50 is None:
         doubts = [f"Times are {_too_few(few, options)}."]
     doubts += _busy(found.before)
-    parts += [Text(options.worded(line), style="yellow") for line in doubts]
+    parts += [paragraph(options.worded(line), style="yellow") for line in doubts]
     if options.details:
-        parts += map(Text, [*(_compared(found) if found.side_by_side else _counted(found)), *_conditions(found)])
+        parts += map(paragraph, [*(_compared(found) if found.side_by_side else _counted(found)), *_conditions(found)])
     elif options.more:
         parts.append(Text(options.more))
     return Group(*parts)
@@ -52,7 +52,7 @@ def _single(found: Benchmark, case: Case, options: TextOptions) -> list[Renderab
         rows.append(("GPU memory", f"{si(memory.gpu)}B less free than before"))
     rows += [*_traffic(case), *_energy(case, options), *_stepwise(case, options)]
     title = f"{found.network}, {found.precision}{per}, in {case.title}"
-    return [Text(title, style="bold"), *labelled(rows)]
+    return [paragraph(title, style="bold"), *labelled(rows)]
 
 
 def _counted(found: Benchmark) -> list[str]:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from tcja_deploy.formatting import engine_plan
 from tcja_deploy.texts.options import BRIEF, TextOptions
-from tcja_deploy.texts.table import whole
+from tcja_deploy.texts.table import paragraph, whole
 from tcja_runtime.bundle.engines import Engine
 from tcja_runtime.bundle.sidecar import EngineInfo
 from tcja_runtime.counting import counted
@@ -24,7 +24,10 @@ def built_text(engine: Engine, options: TextOptions = BRIEF) -> RenderableType:
         options: how it is told.
     """
     info, bundle = engine.info, shlex.quote(str(engine.folder.parent.parent))
-    parts: list[RenderableType] = [Text(f"Engine {engine.name}: {engine_line(info)}"), Text(engine_plan(info))]
+    parts: list[RenderableType] = [
+        paragraph(f"Engine {engine.name}: {engine_line(info)}"),
+        paragraph(engine_plan(info)),
+    ]
     if info.plugin:
         parts.append(
             Text(
@@ -34,7 +37,7 @@ def built_text(engine: Engine, options: TextOptions = BRIEF) -> RenderableType:
             )
         )
     if options.details:
-        parts += [Text(line) for line in _details(info)]
+        parts += [paragraph(line) for line in _details(info)]
     parts.append(whole(f"Next, on the machine that runs it: tcja-deploy verify {bundle}"))
     if options.more and not options.details:
         parts.append(Text(options.more))

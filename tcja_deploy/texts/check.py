@@ -5,13 +5,12 @@ from __future__ import annotations
 import collections
 
 from rich.console import Group, RenderableType
-from rich.text import Text
 
 from tcja_deploy.check.result import LARGEST_BUILT, Becomes, Checked, EngineFacts, ModelFacts, Module, NetworkFacts
 from tcja_deploy.formatting import part, si
 from tcja_deploy.texts.export import neurons
 from tcja_deploy.texts.options import BRIEF, TextOptions
-from tcja_deploy.texts.table import Rows
+from tcja_deploy.texts.table import Rows, paragraph
 from tcja_runtime.bundle.bundle import PLAIN_MODEL
 from tcja_runtime.bundle.manifest import CHECK
 from tcja_runtime.choices import TIME_FORMS
@@ -36,13 +35,13 @@ def checked_text(found: Checked, options: TextOptions = BRIEF) -> RenderableType
     lines = [verdict(found), *(f"  {options.worded(reason)}" for reason in found.refusals)]
     if any(module.becomes is Becomes.REFUSED for module in found.modules):
         lines.append(_WAY_OUT)
-    parts: list[RenderableType] = [Text("\n".join(lines))]
+    parts: list[RenderableType] = [Group(*map(paragraph, lines))]
     facts = [*(_network(found.network, options) if found.network else []), *_models(found)]
     if facts:
-        parts.append(Text(options.worded("\n".join(facts))))
+        parts.append(Group(*(paragraph(options.worded(fact)) for fact in facts)))
     parts += _modules(found.modules, options)
     ends = [*found.remarks, *([_UNKNOWN, _NEXT] if found.accepted else [])]
-    return Group(*parts, *(Text(options.worded(line)) for line in ends))
+    return Group(*parts, *(paragraph(options.worded(line)) for line in ends))
 
 
 _UNKNOWN = "It is not known yet whether the exported network fires the same spikes: the export proves it."
@@ -161,7 +160,7 @@ def _modules(modules: list[Module], options: TextOptions) -> list[RenderableType
         f"{becomes.value.capitalize()}: {listed((f'{n} {kind}' for kind, n in kinds.most_common()), _CLASSES)}"
         for becomes, kinds in counts.items()
     ]
-    return [*([_table(rows)] if rows else []), *([Text("\n".join(lines))] if lines else [])]
+    return [*([_table(rows)] if rows else []), *([Group(*map(paragraph, lines))] if lines else [])]
 
 
 def _table(rows: list[Module]) -> Rows:

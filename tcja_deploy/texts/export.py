@@ -14,7 +14,7 @@ from tcja_deploy.parity.verdict import Report
 from tcja_deploy.texts.build import engine_line
 from tcja_deploy.texts.options import BRIEF, TextOptions
 from tcja_deploy.texts.parity import details_text, verdict_text
-from tcja_deploy.texts.table import Hanging, whole
+from tcja_deploy.texts.table import Hanging, paragraph, whole
 from tcja_runtime.bundle.bundle import REPORT
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.signature import Layer
@@ -36,7 +36,7 @@ def exported_text(bundle: Path, manifest: Manifest, report: Report, options: Tex
         report: the comparison with the trained network.
         options: how it is told.
     """
-    doubts = (Text(options.worded(line), style="yellow") for line in manifest.doubts)
+    doubts = (paragraph(options.worded(line), style="yellow") for line in manifest.doubts)
     engines = [f"Engine {name}: {engine_line(info)}. {engine_plan(info)}" for name, info in manifest.engines.items()]
     source = f" from {manifest.checkpoint['name']}" if manifest.checkpoint["name"] else ""
     facts = [

@@ -12,7 +12,7 @@ from tcja_deploy.parity import wording
 from tcja_deploy.parity.verdict import Parity, Report
 from tcja_deploy.report.sections.anytime import meaning, quarters, settling
 from tcja_deploy.texts.options import BRIEF, TextOptions
-from tcja_deploy.texts.table import Rows
+from tcja_deploy.texts.table import Rows, paragraph
 from tcja_runtime.evidence.anytime import Curve
 
 
@@ -25,7 +25,7 @@ def verdict_text(report: Report, options: TextOptions = BRIEF) -> list[Renderabl
     """
     figures = [*wording.accuracy_change(report), *wording.early_predictions(report)]
     lines = [*figures, wording.judged(report), *report.not_run, *report.left_out]
-    return [_verdict(report, options), *(Text(options.worded(line)) for line in lines)]
+    return [_verdict(report, options), *(paragraph(options.worded(line)) for line in lines)]
 
 
 def details_text(report: Report, options: TextOptions = BRIEF) -> list[RenderableType]:
@@ -40,15 +40,15 @@ def details_text(report: Report, options: TextOptions = BRIEF) -> list[Renderabl
     lines = [*wording.accuracies(report), *wording.exactness(report), *map(wording.engine_output, report.engines)]
     lines += [*report.anytime_missing, *([wording.stepwise(report.stepwise)] if report.stepwise else [])]
     flips = [_flips(found, report) for found in report.backends]
-    return [*tables, *early, *flips, *(Text(options.worded(line)) for line in lines)]
+    return [*tables, *early, *flips, *(paragraph(options.worded(line)) for line in lines)]
 
 
 def _verdict(report: Report, options: TextOptions) -> Text:
     """Return the verdict and, if parity is met, what it does not prove."""
     if not report.met:
-        return Text(wording.headline(report), style="bold red")
+        return paragraph(wording.headline(report), style="bold red")
     met, said, more = wording.headline(report).partition("Parity met")
-    text = Text(met + said, style="bold green")
+    text = paragraph(met + said, style="bold green")
     text.append(more, style="default")
     for caution in wording.cautions(report):
         text.append(f" {options.worded(caution)}", style="yellow")
@@ -95,7 +95,7 @@ def _overview(found: Sequence[Curve]) -> list[RenderableType]:
         if each.accuracy:
             right = (each.accuracy[t - 1] for t in some)
             made.add("  accuracy", *(_short(after.right, after.labelled) for after in right), "")
-    return [made, Text(f"{meaning(found)} {settling(found)}")]
+    return [made, paragraph(f"{meaning(found)} {settling(found)}")]
 
 
 def _short(k: int, n: int) -> str:

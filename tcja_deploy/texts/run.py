@@ -12,7 +12,7 @@ from rich.text import Text
 
 from tcja_deploy.formatting import interval, portion, windows
 from tcja_deploy.texts.options import BRIEF, TextOptions
-from tcja_deploy.texts.table import Rows
+from tcja_deploy.texts.table import Rows, paragraph
 from tcja_runtime.network.classified import ClassifiedWindows
 
 _LISTED, _MOST_LISTED = 10, 50
@@ -35,7 +35,7 @@ def classified_text(found: ClassifiedWindows, top: int, options: TextOptions = B
         options: how they are told.
     """
     n, most = len(found), _MOST_LISTED if options.details else _LISTED
-    parts: list[RenderableType] = [Text(_accuracy(found), style="bold"), _windows(found, top, most)]
+    parts: list[RenderableType] = [paragraph(_accuracy(found), style="bold"), _windows(found, top, most)]
     if n > most:
         parts.append(Text(options.worded(f"{windows(n - most)} more; `csv` and `json` print all.")))
     if found.without_score:

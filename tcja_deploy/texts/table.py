@@ -11,6 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 
+def paragraph(text: str, style: str = "") -> Text:
+    """Return a text without line ends. Names from files may have them, and would write lines of their own."""
+    return Text(" ".join(text.splitlines()), style=style)
+
+
 class Rows:
     """A table of rows, each with a name.
 
@@ -34,12 +39,12 @@ class Rows:
             cells: the values, first the name.
             style: the style of the row, such as "bold".
         """
-        texts = [cell if isinstance(cell, Text) else Text(" ".join(cell.splitlines())) for cell in cells]
+        texts = [cell if isinstance(cell, Text) else paragraph(cell) for cell in cells]
         self._rows.append((texts, style))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType | Segment]:
         if self._title:
-            yield Text(self._title, style="bold")
+            yield paragraph(self._title, style="bold")
         several = ["\n".join(head.split()) for head in self._heads]
         for heads in (self._heads, several):
             table = self._table(heads, 0)
@@ -93,7 +98,7 @@ class Hanging:
     """
 
     def __init__(self, label: str, text: str | Text, style: str = "") -> None:
-        self._label, self._text = Text(label, style=style), Text(text) if isinstance(text, str) else text
+        self._label, self._text = paragraph(label, style), paragraph(text) if isinstance(text, str) else text
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
         indent = self._label.cell_len

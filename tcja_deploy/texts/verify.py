@@ -11,7 +11,7 @@ from tcja_deploy.parity.bisect import Culprit
 from tcja_deploy.texts.options import BRIEF, TextOptions
 from tcja_deploy.texts.parity import details_text, verdict_text
 from tcja_deploy.texts.sign import origin_lines
-from tcja_deploy.texts.table import whole
+from tcja_deploy.texts.table import paragraph, whole
 from tcja_deploy.verify import Verified
 
 
@@ -26,7 +26,7 @@ def verified_text(verified: Verified, options: TextOptions = BRIEF) -> Renderabl
     parts = verdict_text(report, options)
     if verified.culprit:
         parts.append(_culprit(verified.culprit))
-    parts += [Text(line) for line in origin_lines(verified.bundle)]
+    parts += [paragraph(line) for line in origin_lines(verified.bundle)]
     if options.details:
         parts += details_text(report, options)
     taken = verified.bundle.manifest.classifies

@@ -11,8 +11,8 @@ import dataclasses
 from pathlib import Path
 
 from tcja_runtime.errors import BadInput
-
-_LARGEST = 2**20  # bytes
+from tcja_runtime.files import limits
+from tcja_runtime.files.reading import read_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,12 +45,11 @@ def segments(path: Path) -> list[Segment] | None:
     if not labels.is_file():
         return None
     try:
-        with labels.open(encoding="utf-8-sig", newline="") as stream:
-            text = stream.read(_LARGEST + 1)
+        text = read_file(labels, limits.TABLE).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{labels} cannot be read: {error}") from error
-    if len(text) > _LARGEST:
-        raise BadInput(f"{labels} has more than {_LARGEST:,} bytes, more than any label file; replace or remove it")
+    except BadInput as error:
+        raise BadInput(f"{error}; replace or remove it") from error
     try:
         rows = list(csv.reader(text.splitlines()))
     except csv.Error as error:

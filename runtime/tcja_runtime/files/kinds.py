@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import enum
-import zipfile
 from pathlib import Path
+
+from tcja_runtime.errors import BadInput
+from tcja_runtime.files import zips
 
 
 class Kind(enum.Enum):
@@ -108,8 +110,8 @@ def _head(path: Path) -> bytes:
 def _archive(path: Path) -> str | None:
     """What an archive is: a checkpoint of `torch.save` has a member data.pkl."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as stream, zips.opened(stream, path) as archive:
             names = archive.namelist()
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
+    except (OSError, BadInput):
         return None
     return "a checkpoint of PyTorch" if any(name.rpartition("/")[2] == "data.pkl" for name in names) else None

@@ -44,6 +44,8 @@ FIGURES = Limit("a comparison in JSON", 32 * _MIB)
 SIGNATURE = Limit("a signature or a key", _MIB)
 MODEL = Limit("a model without its weights", 32 * _MIB)
 """The ONNX files of a bundle. Those of the published networks have 0.7 MB at most."""
+ONNX = Limit("an ONNX model", 2 * _GIB)
+"""An ONNX file that is in no bundle, with its weights; protobuf allows this size."""
 WEIGHTS = Limit("a file of weights", 8 * _GIB)
 ENGINE = Limit("an engine", 8 * _GIB)
 GOLDEN = Limit("a file of golden vectors", _GIB)
@@ -61,7 +63,10 @@ PICKLE = Limit("the pickle of a checkpoint", 16 * _MIB)
 """The member data.pkl: the keys, shapes and other values beside the weights. PyTorch reads it with Python."""
 GRAPH = Limit("a NIR file", 8 * _GIB)
 PICTURE = Limit("a picture", 256 * _MIB)
-TABLE = Limit("a table of labels", 64 * _MIB)
+PIXELS = 2**25
+"""The most pixels of a picture. It is a float32 array for each of its channels, 400 MB with three."""
+TABLE = Limit("a label file", _MIB)
+"""The CSV of a recording of DVS128 Gesture."""
 
 DIRECTORY = Limit("the directory of a zip archive", 8 * _MIB)
 """The directory at the end of a zip archive: about 100 bytes for each file in it."""

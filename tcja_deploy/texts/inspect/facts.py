@@ -13,7 +13,7 @@ from tcja_deploy.inspect.describe import Facts
 from tcja_deploy.inspect.estimate import Estimate
 from tcja_deploy.texts.inspect.estimate import estimate_text
 from tcja_deploy.texts.options import BRIEF, TextOptions
-from tcja_deploy.texts.table import Hanging, Rows, labelled
+from tcja_deploy.texts.table import Hanging, Rows, labelled, paragraph
 from tcja_runtime import records
 from tcja_runtime.bundle.manifest import CHECK
 from tcja_runtime.bundle.sidecar import KernelPlan
@@ -45,7 +45,7 @@ def facts_text(facts: Facts, costs: Estimate | None = None, options: TextOptions
     estimated = [estimate_text(costs)] if costs else []
     more = [options.more] if options.more and not options.details else []
     parts = [*tell(facts, options), *estimated, *_hashes(facts), *more]
-    return Group(*(Text(options.worded(part)) if isinstance(part, str) else part for part in parts))
+    return Group(*(paragraph(options.worded(part)) if isinstance(part, str) else part for part in parts))
 
 
 _Parts = Iterator[str | RenderableType]
@@ -187,7 +187,7 @@ def _network(facts: Facts, options: TextOptions) -> Iterator[str | RenderableTyp
         yield f"{counted(len(facts['classes']), 'class')}: {listed(facts['classes'], most)}"
     for line in facts["evidence"]:
         if line.startswith(CHECK):
-            yield Text(options.worded(line), style="yellow")
+            yield paragraph(options.worded(line), style="yellow")
         elif options.details:
             yield Hanging("  ", options.worded(line))
 

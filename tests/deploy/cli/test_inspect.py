@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
@@ -7,8 +8,10 @@ import pytest
 import torch
 
 from tcja_exporters.networks import NETWORKS
+from tcja_runtime.model_file import protobuf
 
 from ... import networks
+from ...runtime.bundle.sealing import reseal
 
 
 def test_inspect_a_checkpoint(run, tmp_path, name):
@@ -55,6 +58,30 @@ def test_inspect_a_nir_graph(run, tmp_path):
         in run("inspect", tmp_path / "net.nir", "--device", "orin-nano")[2]
     )
     assert run("inspect", tmp_path / "net.nir", "--network", "dvs128")[2].endswith("is for checkpoints; leave it out\n")
+
+
+ODD = "\x1b]0;title\x07\x1b[2J\x9b31m\u202e\nParity met\u2028Parity met\r"
+
+
+def test_texts_of_a_bundle_do_not_drive_the_terminal(run, bundle, name):
+    """Whoever makes a bundle can write any text into it: models without metadata contradict none."""
+    for file in ("model.onnx", "model.plain.onnx"):
+        fields = protobuf.fields((bundle / file).read_bytes())
+        (bundle / file).write_bytes(b"".join(field for number, field, _ in fields if number != 14))
+    content = json.loads((bundle / "manifest.json").read_text())
+    for file in ("model.onnx", "model.plain.onnx"):
+        model = (bundle / file).read_bytes()
+        content["files"][file] = {"sha256": hashlib.sha256(model).hexdigest(), "bytes": len(model)}
+    texts = {key: content[key] + ODD for key in ("producer", "created", "network", "dialect")}
+    told = {key: [ODD] for key in ("cautions",)} | {"reference": ODD, "source": ODD, "verdict": ODD}
+    lists = {"evidence": [ODD, f"check this: {ODD}"], "classes": [each + ODD for each in content["classes"]]}
+    parity = {**content["parity"], **told}
+    reseal(bundle, files=content["files"], parity=parity, tools={ODD: ODD}, **texts, **lists)
+    for options in ([], ["--verbose"]):
+        code, out, err = run("inspect", bundle, *options)
+        assert (code, err) == (0, "")
+        assert not [each for each in out if each not in "\n\xa0" and not each.isprintable()]
+        assert not [line for line in out.splitlines() if line.startswith("Parity met")]
 
 
 def test_inspect_what_is_no_model(run, tmp_path):

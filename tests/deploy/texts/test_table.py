@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tcja_deploy.console import plain
-from tcja_deploy.texts.table import Hanging, Rows, labelled, whole
+from tcja_deploy.texts.table import Hanging, Rows, labelled, paragraph, whole
 
 SHORT, LONG = "conv.0", "backbone_of_the_classifier.0.spiking_layer_of_the_block"
 NUMBERS = ["neurons", "firing rate", "undecided", "flips", "unexplained", "free-running"]
@@ -69,3 +69,19 @@ def test_lines_after_the_first_are_indented():
 def test_commands_and_paths_are_whole():
     line = "Next: tcja-deploy verify " + "a folder/" * 20
     assert plain(whole(line), 80) == line
+
+
+ENDS = "\n", "\r", "\x0b", "\x85", "\u2028", "\u2029"
+
+
+@pytest.mark.parametrize("end", ENDS, ids=ascii)
+def test_a_name_writes_no_line_of_its_own(end):
+    name = f"conv{end}Parity met"
+    for text in (paragraph(name), Hanging("", name), Hanging(name, ""), Rows(name, ["x"])):
+        assert plain(text).splitlines()[0] == "conv Parity met"
+        assert plain(text).count("Parity") == 1
+
+
+@pytest.mark.parametrize("code", ["\x1b[2J", "\x07", "\x9b31m", "\u202e", "\u2066", "\u200f"], ids=ascii)
+def test_a_name_does_not_drive_the_terminal(code):
+    assert plain(paragraph(f"a{code}b"))[1:-1] == code[1:]

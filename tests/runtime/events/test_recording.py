@@ -292,7 +292,7 @@ def test_labels_beside_a_recording(tmp_path):
         ("class,start,end\n1,-3,3\n", "line 2: class 1 from -3 to 3 us; "),
         ("class,start,end\n1,3,9223372036854775808\n", "line 2: class 1 from 3 to 9223372036854775808 us; "),
         ("class,start,end\n" + "1," * 70000, "field larger|must be class"),
-        ("class,start,end\n" + "1,2,3\n" * 200000, "more than 1,048,576"),
+        ("class,start,end\n" + "1,2,3\n" * 200000, "has 1,200,016 bytes, and a label file has at most"),
         ("class,start,end\n" + "1" * 5000 + ",2,3\n", "must be class"),
         ("class\x00,start\n\x00,1,2\n", "must be class|is not a label file"),
     ],

@@ -9,7 +9,7 @@ A picture becomes the C channels of a network's images, C = 1 (grey) or C = 3 (r
 
 Not read are pictures that are transparent somewhere, as what is behind them is not known; colours of 16 bits, of which
 Pillow reads 8; the colours of print (CMYK); moving pictures; and pictures with more pixels than
-`PIL.Image.MAX_IMAGE_PIXELS`, which a small file can have.
+`tcja_runtime.files.limits.PIXELS`, which a small file can have.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ import numpy as np
 
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput, TcjaError, Unavailable, first_line, user_error
-from tcja_runtime.files import kinds
+from tcja_runtime.files import kinds, limits
 from tcja_runtime.files.kinds import Kind
+from tcja_runtime.files.reading import open_file, read_file
 from tcja_runtime.machine.versions import too_old, version
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def read_header(file: Path) -> PictureHeader:
         BadInput: the file is not a picture that can be read.
         Unavailable: Pillow is missing or too old.
     """
-    with _reading(file), file.open("rb") as stream:
+    with _reading(file), open_file(file, limits.PICTURE) as stream:
         image = _opened(file, stream)
         # A PNG that has its orientation behind the picture is found out when it is decoded.
         turned = "exif" in image.info and image.getexif().get(_ORIENTATION) in _TURNED
@@ -97,7 +98,7 @@ def decode(file: Path, channels: int) -> Floats:
     with _reading(file):
         import PIL.ImageOps
 
-        content = file.read_bytes()
+        content = read_file(file, limits.PICTURE)
         checked = _opened(file, io.BytesIO(content))
         if checked.format == "PNG":
             checked.verify()  # the checksums, which Pillow leaves out when it decodes
@@ -111,8 +112,12 @@ def decode(file: Path, channels: int) -> Floats:
             upright = upright.convert("RGBA")
             if upright.getextrema()[3][0] < 255:
                 raise BadInput(f"{file} {_SEE_THROUGH}")
-        values = np.asarray(upright.convert(CHANNELS[channels]), np.float32) / np.float32(255)
-    return values[None] if channels == 1 else np.ascontiguousarray(values.transpose(2, 0, 1))
+        if upright.mode != CHANNELS[channels]:
+            upright = upright.convert(CHANNELS[channels])
+        pixels = np.asarray(upright)
+        values = np.array(pixels[None] if channels == 1 else pixels.transpose(2, 0, 1), np.float32, order="C")
+    values /= np.float32(255)
+    return values
 
 
 _NO_PICTURE = "is not a picture (PNG or JPEG), or it is damaged"
@@ -136,7 +141,7 @@ def _reading(file: Path) -> Iterator[None]:
 def _opened(file: Path, stream: IO[bytes]) -> PIL.Image.Image:
     """A picture that Pillow has opened and not yet decoded, and that can be read.
 
-    `PIL.Image.open` only warns of most pictures with too many pixels. What warnings do is decided for all threads of a
+    `PIL.Image.open` warns of pictures with too many pixels. What warnings do is decided for all threads of a
     process. So the classes of the formats open pictures here, and the size is checked.
     """
     import PIL.Image
@@ -150,9 +155,8 @@ def _opened(file: Path, stream: IO[bytes]) -> PIL.Image.Image:
         raise BadInput(f"{file} {_NO_PICTURE}: its first bytes are those of neither")
     is_png = kind is Kind.PNG
     image = (PIL.PngImagePlugin.PngImageFile if is_png else PIL.JpegImagePlugin.JpegImageFile)(stream)
-    most = PIL.Image.MAX_IMAGE_PIXELS
-    if most is not None and image.width * image.height > most:
-        raise BadInput(f"{file} has more than {most:,} pixels, and is not decoded; give a smaller picture")
+    if image.width * image.height > limits.PIXELS:
+        raise BadInput(f"{file} has more than {limits.PIXELS:,} pixels, and is not decoded; give a smaller picture")
     if is_png and getattr(image, "is_animated", False):
         raise BadInput(f"{file} is a moving picture of {image.n_frames} frames; give single pictures")
     if image.mode not in (*_PLAIN, *_TRANSPARENT) and not image.mode.startswith("I"):

@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import io
 import itertools
+import os
 import struct
 import warnings
 import zlib
@@ -17,6 +18,7 @@ import pytest
 from tcja_runtime.data.images import decoding
 from tcja_runtime.data.images.decoding import PictureHeader, decode, is_picture, read_header
 from tcja_runtime.errors import BadInput, Unavailable
+from tcja_runtime.files import limits
 
 pytest.importorskip("PIL")
 from PIL import Image, PngImagePlugin
@@ -164,11 +166,10 @@ def test_what_cannot_be_read_rightly_is_refused(tmp_path, content, said):
 
 
 @pytest.mark.parametrize("most", [ROWS * COLUMNS - 1, ROWS * COLUMNS // 3])
-def test_more_pixels_than_pillow_takes_are_refused(tmp_path, monkeypatch, most):
-    """Pillow warns of more than its limit, and refuses twice as many; here both are refused, whatever warnings do."""
+def test_too_many_pixels_are_refused(tmp_path, monkeypatch, most):
     picture("L").save(tmp_path / "a.png")
     picture("L").save(tmp_path / "a.jpg")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+    monkeypatch.setattr(limits, "PIXELS", most)
     for read, name in itertools.product((read_header, lambda file: decode(file, 1)), ("a.png", "a.jpg")):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -176,11 +177,24 @@ def test_more_pixels_than_pillow_takes_are_refused(tmp_path, monkeypatch, most):
                 read(tmp_path / name)
 
 
-@pytest.mark.parametrize("most", [ROWS * COLUMNS, None])
-def test_as_many_pixels_as_pillow_takes_are_read(tmp_path, monkeypatch, most):
+def test_as_many_pixels_as_the_limit_are_read(tmp_path, monkeypatch):
     picture("L").save(tmp_path / "a.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+    monkeypatch.setattr(limits, "PIXELS", ROWS * COLUMNS)
     assert decode(tmp_path / "a.png", 1).shape == (1, ROWS, COLUMNS)
+
+
+def vast(path: Path) -> None:
+    picture("L").save(path)
+    os.truncate(path, 200 * 10**9)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), vast])
+def test_a_picture_is_a_file(tmp_path, make):
+    """A pipe is not waited for, a device and 200 GB are not read."""
+    make(tmp_path / "a.png")
+    for read in (read_header, lambda file: decode(file, 1)):
+        with pytest.raises(BadInput, match=r"a\.png (is a pipe, not|is a device, not|has 200,000,000,000 bytes, and)"):
+            read(tmp_path / "a.png")
 
 
 def test_the_bytes_that_were_checked_are_decoded(tmp_path, monkeypatch):
