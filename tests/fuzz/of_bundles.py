@@ -22,6 +22,7 @@ from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.card import card
 from tcja_runtime.bundle.engines import engines
 from tcja_runtime.bundle.manifest import Manifest
+from tcja_runtime.bundle.writing import write_manifest
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.dataset import load
 from tcja_runtime.errors import MOST_CHARACTERS, ParityNotMet
@@ -50,7 +51,7 @@ def _bundle(room: Room) -> Path:
         (folder / "engines" / "e").mkdir(parents=True, exist_ok=True)
         (folder / "engines" / "e" / file).write_text(json.dumps(dataclasses.asdict(sidecar())))
     manifest = Bundle.open(folder, Trust(trust_engine=True)).manifest
-    bundles.write_manifest(folder, dataclasses.replace(manifest, engines={"e": sidecar()}))
+    write_manifest(folder, dataclasses.replace(manifest, engines={"e": sidecar()}))
     return folder
 
 
