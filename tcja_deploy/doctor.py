@@ -11,6 +11,7 @@ from tcja_deploy.packages import EXTRAS, producer
 from tcja_runtime import extensions
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.choices import ENGINE_TARGETS
+from tcja_runtime.counting import counted
 from tcja_runtime.data.images import decoding
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import FORMATS
@@ -20,6 +21,8 @@ from tcja_runtime.machine.conditions import power_mode
 from tcja_runtime.machine.gpu import free_memory, gpu, gpu_clocks, swap
 from tcja_runtime.machine.jetpack import System
 from tcja_runtime.machine.versions import OLDEST, too_old, version
+from tcja_runtime.origin import built_here, programs
+from tcja_runtime.origin.trust import Trust, Trusted
 from tcja_runtime.tensorrt.plugin import NEVER_RUN, nvrtc
 
 
@@ -54,6 +57,8 @@ def examine() -> list[Finding]:
         *_recordings(),
         _package("read pictures (PNG, JPEG)", decoding.PACKAGE),
         _package("export NIR graphs", "nir"),
+        *_signatures(),
+        _built_here(),
         *_extensions(),
         *_board(),
     ]
@@ -134,6 +139,43 @@ def _recordings() -> list[Finding]:
         }
         found += [_package(what, package) for what, package in needed.items() if package is not None]
     return found
+
+
+def _signatures() -> list[Finding]:
+    """Return what can check signatures here, and whose signatures are trusted."""
+    found = [
+        Finding(
+            f"check signatures with {program}",
+            programs.installed(program),
+            f"{kind} keys" if programs.installed(program) else f"{program} is not installed",
+            "" if programs.installed(program) else programs.how_to_install(program),
+        )
+        for program, kind in (("ssh-keygen", "OpenSSH"), ("openssl", "PEM"))
+    ]
+    what = "know whose bundles to trust"
+    try:
+        trusted = Trusted.of(Trust())
+    except BadInput as error:
+        return [*found, Finding(what, False, str(error), "correct the configuration")]
+    if not trusted:
+        fix = "docs/how-to/signing.md shows how to name public keys"
+        return [*found, Finding(what, False, f"no public key is named here{_required(trusted)}", fix)]
+    named = ", ".join(map(str, (*trusted.keys, *trusted.identities)))
+    return [*found, Finding(what, True, f"{named}{_required(trusted)}")]
+
+
+def _required(trusted: Trusted) -> str:
+    return f"; {trusted.why} requires a signature" if trusted.required else "; no signature is required"
+
+
+def _built_here() -> Finding:
+    what, file = "know the engines that were built here", built_here.file()
+    if file is None:
+        return Finding(what, False, "this user has no home folder for the list", "set XDG_STATE_HOME")
+    try:
+        return Finding(what, True, f"{counted(len(built_here.known()), 'engine')} in {file}")
+    except BadInput as error:
+        return Finding(what, False, str(error), f"chmod go-w {file}")
 
 
 def _extensions() -> list[Finding]:

@@ -63,7 +63,7 @@ def prepare(request: ExportRequest, target: str | None, folder: Path, known: Kno
     Raises:
         BadInput: the checkpoint, the network, the data or an option cannot be used.
         ParityNotMet: the network with replaced neurons differs from the user's, or a model does not agree with the
-            signature of the network.
+            network signature.
     """
     known.trained = network = trained_network(request, known, progress)
     anytime.check(request.anytime, network.contract)
@@ -112,7 +112,7 @@ def _to_onnx(
 ) -> ExportedNetwork:
     """Export a network in float32. Returns its models, and their signature.
 
-    The given signature gets the probed signals (`taps`), the output of each step, and the weights. `precision` is the
+    The given network signature gets the probed signals (`taps`), the output of each step, and the weights. `precision` is the
     precision that the models will have; it is stored in their metadata.
     """
     with progress.step("export to ONNX"):

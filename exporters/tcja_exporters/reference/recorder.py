@@ -64,7 +64,7 @@ def layers(network: nn.Module, contract: InputContract) -> list[Layer]:
 
 
 def signature(network: nn.Module, contract: InputContract, output: str, time_steps: int) -> NetworkSignature:
-    """Return the signature of a network, without the entries that need an exported model: taps, step output, weights.
+    """Return the network signature, without the entries that need an exported model: taps, step output, weights.
 
     Args:
         network: the network in PyTorch. It runs without values, on the meta device.

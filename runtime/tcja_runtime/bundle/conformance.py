@@ -70,7 +70,7 @@ def check(files: Files, signature: NetworkSignature) -> None:
 
     Raises:
         BadInput: a file is not an ONNX model.
-        ParityNotMet: a model does not fit the signature (`departures`).
+        ParityNotMet: a model does not fit the network signature (`departures`).
     """
     for file in (PLAIN_MODEL, MODEL):
         try:

@@ -189,7 +189,7 @@ class Manifest:
 
     @property
     def signature(self) -> NetworkSignature:
-        """The signature of the network."""
+        """The network signature."""
         return NetworkSignature(
             input=self.input,
             output=self.output,

@@ -1,4 +1,4 @@
-"""The signature of a network: its input and output, its spiking layers, and the tensors that parity reads."""
+"""The network signature: the input and output of a network, its spiking layers, and the tensors that parity reads."""
 
 from __future__ import annotations
 

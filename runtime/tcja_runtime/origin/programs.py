@@ -19,6 +19,16 @@ _NOT_KNOWN = (b"unknown option", b"illegal option", b"usage:", b"Unknown option"
 """Words of a program that is too old to know an option."""
 
 
+def installed(program: str) -> bool:
+    """Whether a program is installed."""
+    return shutil.which(program) is not None
+
+
+def how_to_install(program: str) -> str:
+    """Returns the command that installs a program."""
+    return f"apt-get install {_PACKAGES[program]}"
+
+
 @contextlib.contextmanager
 def in_memory(content: bytes) -> Iterator[str]:
     """A context with the path of a file in memory, for this process and for those that `run` starts."""
@@ -44,7 +54,7 @@ def run(command: Sequence[str], given: bytes = b"") -> subprocess.CompletedProce
     program = command[0]
     path = shutil.which(program)
     if path is None:
-        raise Unavailable(f"{program} is not installed: run 'apt-get install {_PACKAGES[program]}'")
+        raise Unavailable(f"{program} is not installed: run '{how_to_install(program)}'")
     passed = [int(word.rpartition("/")[2]) for word in command if word.startswith("/dev/fd/")]
     done = subprocess.run(
         [path, *command[1:]],
