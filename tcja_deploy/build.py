@@ -13,16 +13,18 @@ from tcja_runtime.bundle import bundle
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.engines import Engine
 from tcja_runtime.bundle.manifest import FileFact, Manifest
-from tcja_runtime.bundle.origins.engine_list import ENGINES
-from tcja_runtime.bundle.origins.origin import BUILT_HERE
+from tcja_runtime.bundle.origins.engine_list import ENGINE_LIST, ENGINES
+from tcja_runtime.bundle.origins.origin import BUILT_HERE, NOT_LISTED
 from tcja_runtime.bundle.signature import Weight
-from tcja_runtime.bundle.writing import write_manifest
+from tcja_runtime.bundle.writing import write_engine_list, write_manifest
 from tcja_runtime.choices import AUTO, EngineTarget, Target, TimeForm
 from tcja_runtime.errors import BuildTimeout, Unavailable, check_choice
 from tcja_runtime.files.folder import Files, read_model, write_model
 from tcja_runtime.files.staging import locked, restaged, scratch
 from tcja_runtime.machine.jetpack import how_to_get
 from tcja_runtime.origin import built_here
+from tcja_runtime.origin.keys import private_kind
+from tcja_runtime.origin.signer import State
 from tcja_runtime.origin.trust import Trust
 from tcja_runtime.records import argument
 from tcja_runtime.tensorrt import build as builder
@@ -33,60 +35,100 @@ _TYPES = {"fp32": "FLOAT", "fp16": "HALF", "int8": "INT8"}
 
 
 def build(
-    path: Path | str, target: str = AUTO, options: BuildOptions | None = None, progress: Progress | None = None
+    path: Path | str,
+    target: str = AUTO,
+    options: BuildOptions | None = None,
+    progress: Progress | None = None,
+    *,
+    key: Path | None = None,
+    trust: Trust | None = None,
 ) -> Engine:
     """Build an engine from a bundle's model and add it to the bundle. It replaces an engine of the same name.
 
-    If the build fails, the bundle does not change.
+    If the build fails, the bundle does not change. In a signed bundle, and with a key, manifest.json does not change
+    either: the engine is listed in engines/manifest.json.
 
     Args:
         path: the folder of the bundle.
         target: "tensorrt", "tensorrt-rtx", or "auto": the TensorRT that is installed, `tensorrt` if both are.
         options: the options of the build; None for the defaults.
         progress: where progress is shown; None shows nothing.
+        key: a private key that signs the list of added engines (`tcja_runtime.origin.detached`); None to sign nothing.
+        trust: whom the user trusts; None for what the environment and the configuration files say.
 
     Returns:
         The engine in the bundle.
 
     Raises:
-        BadInput: the bundle is damaged or cannot be written, or TensorRT cannot build its model.
+        BadInput: the bundle is damaged, is not signed as required, or cannot be written; the key cannot sign; or
+            TensorRT cannot build the model.
         BuildTimeout: the builder did not end in time.
         Unavailable: TensorRT, a GPU or memory is missing on this machine.
     """
     path, progress = argument("path", path, Path), progress or silent()
     options = argument("options", options, BuildOptions | None) or BuildOptions()
+    key, trust = argument("key", key, Path | None), argument("trust", trust, Trust | None) or Trust()
     check_choice("target", target, [each.value for each in EngineTarget])
     chosen = chosen_target(target, options)
+    if key:
+        private_kind(key)  # a key that cannot sign is refused before the build
     if chosen is None:
         raise Unavailable(f"no TensorRT is installed for this Python: {how_to_get('tensorrt')}")
     with locked(path):
         with progress.step("check the hashes"):
-            opened = Bundle.open(path, Trust(trust_engine=True))
+            opened = Bundle.open(path, dataclasses.replace(trust, trust_engine=True))
         with restaged(path) as folder:
-            kept = _without_changed_engines(opened, folder, progress)
+            kept = _without_wrong_engines(opened, folder, progress, signs=key is not None)
             with progress.step(f"build the {chosen} engine"):
                 manifest = with_engine(kept, opened, folder, chosen, options, progress)
-            write_manifest(folder, manifest, _kept_files(opened, list(manifest.engines)[:-1]))
+            files = _kept_files(opened, list(manifest.engines)[:-1])
+            if key or opened.origin.listed_apart:
+                write_engine_list(folder, opened, manifest, files, key)
+                progress.note(_listed_apart(opened, key))
+            else:
+                write_manifest(folder, manifest, files)
     name, info = list(manifest.engines.items())[-1]
     if name in kept.engines:
         progress.note(f"it replaces the engine {name}, which was built on {kept.engines[name].created}")
     return Engine(path / ENGINES / name, info, origin=BUILT_HERE)
 
 
-def _without_changed_engines(opened: Bundle, folder: Path, progress: Progress) -> Manifest:
-    """Remove from a copy of a bundle each engine that was changed after its build, or that the manifest does not list.
+def _without_wrong_engines(opened: Bundle, folder: Path, progress: Progress, *, signs: bool) -> Manifest:
+    """Remove from a copy of a bundle each engine that was changed after its build, or that the bundle does not list.
+
+    Args:
+        opened: the bundle.
+        folder: the copy.
+        progress: shows a note for each engine that is removed.
+        signs: whether the list of added engines will be signed. Then those of unknown origin are removed from it, as
+            the signature would say that they are the signer's.
 
     Returns:
         The manifest with the remaining engines.
     """
-    sound = opened.sound_engines()
+    sound, origin = opened.sound_engines(), opened.origin
+    added = origin.added.engines if signs and origin.added else {}
+    unknown = [name for name, info in added.items() if not origin.of_engine(name, info.sha256).known]
     place = folder / ENGINES
     for found in sorted(place.iterdir()) if place.is_dir() else ():
-        if found.name not in sound:
-            progress.note(f"engine {found.name} does not match the manifest, so it is removed from the bundle")
+        if f"{ENGINES}/{found.name}" in NOT_LISTED:
+            found.unlink()  # the list of added engines is written again
+        elif found.name not in sound or found.name in unknown:
+            why = "is of unknown origin" if found.name in sound else "does not match the manifest"
+            progress.note(f"engine {found.name} {why}, so it is removed from the bundle")
             shutil.rmtree(found) if found.is_dir() and not found.is_symlink() else found.unlink()
-    engines = {name: info for name, info in opened.manifest.engines.items() if name in sound}
+    engines = {name: info for name, info in opened.manifest.engines.items() if name in sound and name not in unknown}
     return dataclasses.replace(opened.manifest, engines=engines)
+
+
+def _listed_apart(opened: Bundle, key: Path | None) -> str:
+    """Return a note on the list of added engines: why there is one, and whether it is signed."""
+    signed = opened.origin.manifest.state is not State.UNSIGNED
+    why = "the bundle is signed, so " if signed else ""
+    if key:
+        return f"{why}the engine is listed in {ENGINE_LIST}, which {key} signed"
+    lost = " any more" if opened.origin.added_by.state is not State.UNSIGNED else ""
+    return f"{why}the engine is listed in {ENGINE_LIST}, which is not signed{lost}; `key` signs it"
 
 
 def _kept_files(opened: Bundle, engines: Sequence[str]) -> dict[str, FileFact]:

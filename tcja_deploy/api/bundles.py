@@ -16,6 +16,7 @@ from tcja_deploy.build import build as built
 from tcja_deploy.verify import VerifyOptions
 from tcja_deploy.verify import verify as verified
 from tcja_runtime.choices import AUTO
+from tcja_runtime.origin.trust import Trust
 from tcja_runtime.records import argument
 from tcja_runtime.tensorrt.build import BuildOptions
 
@@ -52,13 +53,24 @@ def verify(
 
 @takes(BuildOptions)
 def build(
-    bundle: str | os.PathLike[str], /, *, target: str = AUTO, progress: bool = False, **options: Any
+    bundle: str | os.PathLike[str],
+    /,
+    *,
+    target: str = AUTO,
+    key: str | os.PathLike[str] | None = None,
+    require_signature: bool = False,
+    public_keys: Any = (),
+    progress: bool = False,
+    **options: Any,
 ) -> BuildResult:
     """Build an engine for this machine's TensorRT and GPU, and add it to the bundle. If it fails, the bundle is kept.
 
     Args:
         bundle: the path of the bundle.
         target: "tensorrt", "tensorrt-rtx", or "auto" for the one that is installed.
+        key: a private key that signs the list of added engines; None to sign nothing.
+        require_signature: whether to take only a bundle that is signed by one of the keys.
+        public_keys: the files of the public keys of those whom you trust, one or several.
         progress: whether progress is shown on stderr.
         options: the options of the command `tcja-deploy build`, by name: `batch` (one number, three, or MIN:OPT:MAX),
             `tf32`, `level`, `workspace` (in bytes), `version_compatible`, `hardware`, `plugin`,
@@ -72,7 +84,8 @@ def build(
     """
     path, shown = argument("bundle", bundle, Path), shown_progress(progress)
     how = made(BuildOptions, "build", options)
-    engine = built(path, target, how, shown)
+    trust = made(Trust, "build", {"require_signature": require_signature, "public_keys": public_keys})
+    engine = built(path, target, how, shown, key=argument("key", key, Path | None), trust=trust)
     return BuildResult(bundle=path, engine=engine, notes=tuple(shown.notes))
 
 

@@ -46,7 +46,8 @@ def made(kind: type[Record], function: str, given: Mapping[str, Any], **own: Any
             (nearest,) = difflib.get_close_matches(name, known, 1, 0.0)
             raise BadInput(f"`{name}` is no option of {function}; the nearest is `{nearest}`")
     fields = {**given, **own}
-    for field, part in _PARTS.items():
+    parts = {each.name for each in dataclasses.fields(kind)} & _PARTS.keys()  # type: ignore[arg-type]  # a record
+    for field, part in ((name, _PARTS[name]) for name in parts):
         inside = {name: fields.pop(name) for name in names(part) if name in given}
         if inside:
             fields[field] = part(**{name: _READERS.get(name, _same)(value) for name, value in inside.items()})

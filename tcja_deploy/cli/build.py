@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tcja_deploy.cli import options
-from tcja_deploy.cli.options import BatchSizes, BuildTimeout, Json, Verbose
+from tcja_deploy.cli.options import BatchSizes, BuildTimeout, Json, Key, PublicKeys, RequireSignature, Verbose
 from tcja_deploy.console import out, print_json
 from tcja_deploy.texts.build import built_text
 from tcja_runtime.choices import EngineTarget, Hardware
@@ -73,10 +73,15 @@ def build(
     hardware: HardwareCompatible = None,
     plugin: Plugin = False,
     build_timeout: BuildTimeout = None,
+    require_signature: RequireSignature = False,
+    public_key: PublicKeys = None,
+    key: Key = None,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
     """Build an engine for this machine's TensorRT and GPU, and add it to the bundle. Run this command on the board.
+
+    In a signed bundle, the manifest does not change: the engine is listed apart. --key signs that list.
 
     Examples:
         tcja-deploy build dvs128.bundle
@@ -95,7 +100,8 @@ def build(
         plugin=plugin,
         build_timeout=build_timeout,
     )
-    engine = built(bundle, target.value, how, options.progress())
+    trust = options.trust(False, require_signature, public_key)
+    engine = built(bundle, target.value, how, options.progress(), key=key, trust=trust)
     if as_json:
         print_json({"bundle": str(bundle), "engine": engine.name, **dataclasses.asdict(engine.info)})
     else:

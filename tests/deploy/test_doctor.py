@@ -13,6 +13,9 @@ from tcja_deploy.cli import app
 from tcja_deploy.doctor import Finding
 from tcja_runtime.machine import conditions, gpu, jetpack
 from tcja_runtime.machine.gpu import Gpu
+from tcja_runtime.origin import built_here
+
+from .. import signing
 
 MEMINFO = "MemAvailable:    5347738 kB\nSwapTotal:       {swap} kB\nSwapFree:        {swap} kB\n"
 
@@ -244,3 +247,27 @@ def test_a_board_hears_nothing_of_desktop_gpus(board):
     found = board.found()["build engines for desktop RTX GPUs, without a GPU"]
     assert (found.able, found.fix) == (False, "")
     assert found.detail == "for desktop RTX GPUs; a board builds its own engines with tensorrt"
+
+
+def test_whom_this_machine_trusts_is_said(board, tmp_path, monkeypatch):
+    finding = board.found()["know whose bundles to trust"]
+    assert (finding.able, finding.detail) == (False, "no public key is named here; no signature is required")
+    _, public = signing.ssh_key(tmp_path, "mine")
+    monkeypatch.setenv("TCJA_PUBLIC_KEYS", str(public))
+    monkeypatch.setenv("TCJA_REQUIRE_SIGNATURE", "1")
+    finding = board.found()["know whose bundles to trust"]
+    assert finding.able
+    assert finding.detail.startswith("key mine.pub (SHA256:")
+    assert finding.detail.endswith("; TCJA_REQUIRE_SIGNATURE requires a signature")
+    monkeypatch.setenv("TCJA_PUBLIC_KEYS", str(tmp_path / "none"))
+    assert not board.found()["know whose bundles to trust"].able
+
+
+def test_the_engines_that_were_built_here_are_counted(board, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    built_here.add("1" * 64, "orin")
+    file = tmp_path / "tcja-deploy" / "engines"
+    assert board.found()["know the engines that were built here"].detail == f"1 engine in {file}"
+    file.chmod(0o666)
+    finding = board.found()["know the engines that were built here"]
+    assert (finding.able, finding.fix) == (False, f"chmod go-w {file}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 
 import pytest
 
@@ -102,7 +103,48 @@ def test_the_signature_is_for_the_bytes_that_are_read(bundle, keys, run):
         (["--key", "k", "--identity-token", "t"], "--identity-token is for --sigstore; give it, too, or leave the"),
     ],
 )
-def test_options_that_do_not_belong_together(run, bundle, options, said):
-    code, _, err = run("sign", bundle, *options)
+def test_options_that_do_not_belong_together(run, options, said):
+    code, _, err = run("sign", "a.bundle", *options)
     assert code == 2
     assert said in err
+
+
+@pytest.mark.releases
+def test_openssf_signs_and_checks_bundles(run, bundle, tmp_path):
+    pytest.importorskip("model_signing", reason="model-signing is not installed")
+    private, public = signing.pem_key(tmp_path)
+    code, out, err = run("sign", bundle, "--key", private, "--json")
+    assert (code, json.loads(out)["files"]) == (0, ["manifest.json.sig", "model.sig"]), err
+    command = [sys.executable, "-m", "model_signing", "verify", "key", bundle, "--signature", bundle / "model.sig"]
+    checked = signing.run(*command, "--public_key", public, "--ignore_unsigned_files")
+    assert checked.startswith(b"Verification succeeded")
+    (bundle / "manifest.json.sig").unlink()
+    Bundle.open(bundle, Trust(public_keys=(public,)))
+    reseal(bundle, labels="text-order")
+    with pytest.raises(BadInput, match="the signature of .* is wrong"):
+        Bundle.open(bundle, Trust(public_keys=(public,)))
+    (bundle / "model.sig").unlink()
+    key, certificate, root = signing.authority(tmp_path)
+    assert run("sign", bundle, "--key", key, "--certificate", certificate)[0] == 0
+    (bundle / "manifest.json.sig").unlink()
+    opened = Bundle.open(bundle, Trust(public_keys=(root,)))
+    assert str(opened.origin.manifest).startswith("signed by certificate root.crt (SHA256:")
+    (bundle / "model.sig").unlink()
+    ed, _ = signing.pem_key(tmp_path, "ed", "ED25519")
+    code, _, err = run("sign", bundle, "--key", ed)
+    assert code == 0
+    assert f"model.sig is not written: --key {ed} cannot make model.sig" in err
+
+
+def test_without_model_signing_its_signature_is_not_checked(run, bundle, tmp_path, monkeypatch):
+    _, public = signing.pem_key(tmp_path)
+    (bundle / "model.sig").write_text("{}")
+    monkeypatch.setitem(sys.modules, "model_signing", None)
+    for name in [name for name in sys.modules if name.startswith("model_signing.")]:
+        monkeypatch.delitem(sys.modules, name)
+    code, _, err = run("verify", bundle, "--public-key", public)
+    assert code == 3
+    assert "is not installed: run pip install 'tcja-deploy[sign]'" in err
+    monkeypatch.setenv("TCJA_PUBLIC_KEYS", str(public))
+    said = " ".join(run("inspect", bundle)[1].split())
+    assert "The bundle is signed; the signature was not checked: model-signing, or a package that it needs, is" in said

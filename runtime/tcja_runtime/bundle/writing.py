@@ -17,18 +17,20 @@ from tcja_runtime.bundle.bundle import (
     PLAIN_MODEL,
     REPORT,
     SCHEMA,
+    Bundle,
     is_of_engine,
     is_of_git,
     sha256,
 )
 from tcja_runtime.bundle.card import CardFile, card
 from tcja_runtime.bundle.manifest import FileFact, Json, Manifest, seal
-from tcja_runtime.bundle.origins.engine_list import ENGINES
-from tcja_runtime.bundle.origins.origin import MANIFEST, NOT_LISTED
+from tcja_runtime.bundle.origins.engine_list import ENGINE_LIST, ENGINES, EngineList, engine_of
+from tcja_runtime.bundle.origins.origin import DETACHED_LIST, MANIFEST, NOT_LISTED
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.errors import BadInput
 from tcja_runtime.files.text import storable
 from tcja_runtime.model_file.model import WEIGHTS
+from tcja_runtime.origin import detached
 
 _HOLDS = {
     MODEL: "the canonical model, with one TcjaLif node for each spiking layer",
@@ -71,6 +73,39 @@ def write_manifest(folder: Path, manifest: Manifest, kept: Mapping[str, FileFact
     # The seal is the hash of the manifest itself. So a change of any byte of a bundle is found.
     sealed = {**content, "seal": seal(content)}
     _write_new(folder / MANIFEST, json.dumps(sealed, indent=1) + "\n")
+
+
+def write_engine_list(
+    folder: Path, opened: Bundle, manifest: Manifest, kept: Mapping[str, FileFact], key: Path | None
+) -> None:
+    """Write engines/manifest.json and its signature, after an engine was added. manifest.json stays as it is.
+
+    Args:
+        folder: the copy of the bundle that gets the engine.
+        opened: the bundle, as it was read.
+        manifest: the manifest of all engines; the new engine is the last one.
+        kept: the files that stay, with their hashes in the manifest that was read (`write_manifest`).
+        key: the private key that signs the list; None to sign nothing.
+
+    Raises:
+        BadInput: a file that stays was changed, or a file was added; or the key cannot sign.
+        Unavailable: the program that signs is missing.
+    """
+    facts = _facts(folder)
+    _check_kept(facts, manifest, kept)
+    origin, new = opened.origin, list(manifest.engines)[-1]
+    before = origin.added.engines if origin.added else {}
+    stay = {name for name in origin.own_engines if name in manifest.engines and name not in before and name != new}
+    added = {name: info for name, info in manifest.engines.items() if name not in stay}
+    content = EngineList(
+        manifest=origin.listed[MANIFEST],
+        engines=added,
+        files={name: fact for name, fact in facts.items() if engine_of(name) in added},
+        replaced=[name for name in origin.own_engines if name not in stay],
+    ).content()
+    (folder / ENGINE_LIST).write_bytes(content)
+    if key:
+        (folder / DETACHED_LIST).write_bytes(detached.sign(content, key))
 
 
 def _check_kept(facts: Mapping[str, FileFact], manifest: Manifest, kept: Mapping[str, FileFact]) -> None:

@@ -171,6 +171,6 @@ def _module(name: str) -> Any:
     try:
         return importlib.import_module(f"model_signing.{name}")
     except ModuleNotFoundError as error:
-        raise Unavailable(f"the package {error.name or 'model_signing'} is not installed: run {INSTALL}") from error
+        raise Unavailable(f"model-signing, or a package that it needs, is not installed: run {INSTALL}") from error
     except ImportError as error:
         raise user_error(error) or error from error

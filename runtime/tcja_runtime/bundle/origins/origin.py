@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from tcja_runtime.bundle.manifest import FileFact
-from tcja_runtime.bundle.origins.engine_list import ENGINE_LIST, EngineList
+from tcja_runtime.bundle.origins.engine_list import ENGINE_LIST, EngineList, engine_of
 from tcja_runtime.bundle.sidecar import EngineInfo
 from tcja_runtime.errors import BadInput
 from tcja_runtime.files.limits import in_bundle
 from tcja_runtime.files.reading import read_inside
 from tcja_runtime.origin import built_here, detached, openssf
-from tcja_runtime.origin.signer import Signer, Statement, check_required, signer
+from tcja_runtime.origin.signer import Signer, State, Statement, check_required, signer
 from tcja_runtime.origin.trust import Trust, Trusted
 
 MANIFEST = "manifest.json"
@@ -65,6 +65,16 @@ class Origin:
     built_here: frozenset[str]
     trust: Trust
     listed: Mapping[str, str]
+
+    @property
+    def listed_apart(self) -> bool:
+        """Whether engines that are added are listed apart from manifest.json: it is signed, or there is such a list."""
+        return self.manifest.state is not State.UNSIGNED or self.added is not None
+
+    @property
+    def own_engines(self) -> list[str]:
+        """The names of the engines that manifest.json lists itself, whether they still count or not."""
+        return list(dict.fromkeys(filter(None, map(engine_of, self.listed))))
 
     def of_engine(self, name: str, sha256: str) -> EngineOrigin:
         """Returns where an engine of the bundle comes from.
