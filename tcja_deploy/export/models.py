@@ -110,9 +110,9 @@ def _to_onnx(
     precision: str,
     progress: Progress,
 ) -> ExportedNetwork:
-    """Export a network in float32. Returns its models, and their signature.
+    """Export a network in float32. Returns its models, and their network signature.
 
-    The given network signature gets the probed signals (`taps`), the output of each step, and the weights. `precision` is the
+    The given one gets the probed signals (`taps`), the output of each step, and the weights. `precision` is the
     precision that the models will have; it is stored in their metadata.
     """
     with progress.step("export to ONNX"):
