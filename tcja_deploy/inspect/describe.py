@@ -237,22 +237,29 @@ def _onnx(path: Path) -> Facts:
         raise
     except Exception as error:  # the errors of protobuf and of the checker share no base class
         raise BadInput(f"{path} is not a valid ONNX model: {first_line(error)}") from error
-    operators = collections.Counter(f"{node.domain}::{node.op_type}".removeprefix("::") for node in model.graph.node)
+
+    def text(value: Any) -> str:
+        if isinstance(value, bytes):  # so protobuf gives a text that is not UTF-8
+            raise BadInput(f"{path} is not a valid ONNX model: a text in it is not UTF-8")
+        return str(value)
 
     def shape(value: onnx.ValueInfoProto) -> str:
-        return ", ".join(str(d.dim_param or d.dim_value) for d in value.type.tensor_type.shape.dim)
+        return ", ".join(text(d.dim_param or d.dim_value) for d in value.type.tensor_type.shape.dim)
 
+    operators = collections.Counter(
+        f"{text(node.domain)}::{text(node.op_type)}".removeprefix("::") for node in model.graph.node
+    )
     return {
         "kind": "onnx",
         "path": str(path),
         "ir_version": model.ir_version,
-        "opsets": [f"{opset.domain or 'ai.onnx'} {opset.version}" for opset in model.opset_import],
-        "functions": [f"{function.domain}::{function.name}" for function in model.functions],
-        "inputs": [{"name": value.name, "shape": shape(value)} for value in model.graph.input],
-        "outputs": [{"name": value.name, "shape": shape(value)} for value in model.graph.output],
+        "opsets": [f"{text(opset.domain) or 'ai.onnx'} {opset.version}" for opset in model.opset_import],
+        "functions": [f"{text(function.domain)}::{text(function.name)}" for function in model.functions],
+        "inputs": [{"name": text(value.name), "shape": shape(value)} for value in model.graph.input],
+        "outputs": [{"name": text(value.name), "shape": shape(value)} for value in model.graph.output],
         "nodes": len(model.graph.node),
         "operators": [{"operator": name, "nodes": count} for name, count in operators.most_common()],
-        "metadata": {prop.key: prop.value for prop in model.metadata_props},
+        "metadata": {text(prop.key): text(prop.value) for prop in model.metadata_props},
     }
 
 

@@ -194,14 +194,12 @@ def run(names: list[str], inputs: int) -> int:
     """Take the inputs of some parsers, each in a process of its own; print a line for each. Returns an exit code."""
     from .parsers import parsers
 
+    table = {parser.name: parser for parser in parsers()}
     WORK.mkdir(parents=True, exist_ok=True)
     print(f"{'parser':12}{'inputs':>9}{'read':>9}{'refused':>9}{'mistakes':>9}{'slowest':>9}{'memory':>8}{'time':>8}")
     bad = 0
-    for parser in parsers():
-        name = parser.name
-        if names and name not in names:
-            continue
-        missing = [each for each in parser.packages if importlib.util.find_spec(each) is None]
+    for name in names or table:
+        missing = [each for each in table[name].packages if importlib.util.find_spec(each) is None]
         if missing:
             print(f"{name:12}not run: {' and '.join(missing)} is not installed")
             continue

@@ -130,6 +130,13 @@ def _models(room: Room) -> list[bytes]:
     return [(_bundle(room) / name).read_bytes() for name in (bundles.MODEL, bundles.PLAIN_MODEL)]
 
 
+def _read_onnx(room: Room, content: bytes) -> None:
+    """Describe a model beside its weights."""
+    file = _bundle(room) / "fuzzed.onnx"
+    file.write_bytes(content)
+    facts_text(inspect(file))
+
+
 def _windows(_: Room) -> list[bytes]:
     frames = np.random.default_rng(0).integers(0, 3, (4, *CONTRACT.shape))
     return [
@@ -200,5 +207,6 @@ PARSERS = (
     Parser("parity", _file("parity.json"), _read_parity, damage.of_json),
     Parser("golden", _file("golden.npz"), _read_golden, _of_golden),
     Parser("model", _models, _read_model, damage.of_protobuf),
+    Parser("onnx", _models, _read_onnx, damage.of_protobuf, packages=("onnx",)),
     Parser("windows", _windows, _read_windows, damage.of_zip(damage.of_npy)),
 )

@@ -12,9 +12,11 @@ from tcja_runtime.bundle.origins import origin
 from tcja_runtime.bundle.origins.engine_list import ENGINE_LIST, EngineList
 from tcja_runtime.errors import BadInput
 from tcja_runtime.files.text import parsed
+from tcja_runtime.origin import openssf
 from tcja_runtime.origin.keys import PublicKey, private_kind
 from tcja_runtime.origin.trust import Trust, Trusted
 
+from .. import signing
 from ..sidecars import engine_info
 from . import damage
 from .parser import Parser, Room
@@ -85,8 +87,27 @@ def _read_configuration(room: Room, content: bytes) -> None:
         Trusted.of(Trust())
 
 
+def _signatures(room: Room) -> list[bytes]:
+    (room.folder / "keys").mkdir(exist_ok=True)
+    private, _ = signing.pem_key(room.folder / "keys")
+    content = openssf.sign({"manifest.json": "0" * 64}, "small.bundle", openssf.Method(key=private))
+    assert _is_signed(room, content)
+    return [content]
+
+
+def _is_signed(room: Room, content: bytes) -> bool:
+    public = PublicKey.read(room.folder / "keys" / "pem.pub.pem")
+    return openssf.is_by({"manifest.json": "0" * 64}, content, public)
+
+
+def _read_signature(room: Room, content: bytes) -> None:
+    if not _is_signed(room, content):
+        raise BadInput("it does not sign the file")
+
+
 PARSERS = (
     Parser("engine_list", _lists, _read_list, damage.of_json),
     Parser("configuration", _configurations, _read_configuration, damage.of_json),
     Parser("key", lambda _: [_ED25519, _PEM, _PRIVATE], _read_key),
+    Parser("model_sig", _signatures, _read_signature, damage.of_json, packages=("model_signing",)),
 )

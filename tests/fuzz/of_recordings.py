@@ -194,6 +194,45 @@ def _read_hdf5(room: Room, content: bytes) -> None:
     _check(Events.joined(found.chunks()), found.sensor)
 
 
+_PACKET = """std_msgs/Header header
+uint32 height
+uint32 width
+uint64 seq
+uint64 time_base
+string encoding
+bool is_bigendian
+uint8[] events
+"""
+"""The message event_camera_msgs/msg/EventPacket of ROS."""
+
+
+def _bags(room: Room) -> list[bytes]:
+    from rosbags import rosbag2, typesys
+
+    kind, types = "event_camera_msgs/msg/EventPacket", typesys.get_typestore(typesys.Stores.ROS2_HUMBLE)
+    types.register(typesys.get_types_from_msg(_PACKET, kind))
+    of = types.types
+    header = of["std_msgs/msg/Header"](stamp=of["builtin_interfaces/msg/Time"](sec=1, nanosec=0), frame_id="camera")
+    made = writers.FORMATS["evt3"]
+    words = np.frombuffer(made.write(writers.some(made, 9))[len(made.write([])) :], np.uint8)
+    fields = {"height": 720, "width": 1280, "time_base": 0, "encoding": "evt3", "is_bigendian": False}
+    seeds = []
+    for storage, suffix in (("MCAP", "mcap"), ("SQLITE3", "db3")):
+        folder = room.folder / suffix
+        with rosbag2.Writer(folder, version=9, storage_plugin=rosbag2.StoragePlugin[storage]) as bag:
+            connection = bag.add_connection("/events", kind, typestore=types)
+            for seq in range(2):
+                message = of[kind](header=header, seq=seq, events=words, **fields)
+                bag.write(connection, 10**9 + seq, types.serialize_cdr(message, kind))
+        seeds.append(next(folder.glob(f"*.{suffix}")).read_bytes())
+    return seeds
+
+
+def _read_bag(room: Room, content: bytes) -> None:
+    found = recording(room.file("a.mcap" if content.startswith(b"\x89MCAP") else "a.db3", content), "rosbag2")
+    _check(Events.joined(found.chunks()), found.sensor)
+
+
 _DAMAGE = {"npy": damage.of_npy, "npz": damage.of_zip(damage.of_npy)}
 PARSERS = (
     *(
@@ -203,6 +242,7 @@ PARSERS = (
     ),
     Parser("aedat4", _seeds("aedat4"), functools.partial(_read, "aedat4"), packages=("aedat",)),
     Parser("hdf5", _hdf5, _read_hdf5, packages=("h5py",), native=True),
+    Parser("rosbag2", _bags, _read_bag, packages=("rosbags",), native=True),
     Parser("stream", _stream_seeds, _read_stream),
     Parser("datagrams", _datagram_seeds, _read_datagrams),
     Parser("labels", lambda _: [_LABELS], _read_labels),
