@@ -39,8 +39,10 @@ WAYS = ("process", "group", "all")
 
 _MARK = "TCJA_DEPLOY_KILL_DESK"
 _PATIENCE = 20.0  # seconds for other processes to clear up and to end
-_FOLDERS = (".", "tmp", "cache/tcja-deploy")
-_FINISHED = re.compile(r"a\.npz|a\.pth|[bo]\.bundle|tmp|cache|state|timing|torchinductor_.*")  # the last is PyTorch's
+_FOLDERS = (".", "tmp", "cache/tcja-deploy", "state/tcja-deploy")
+_FINISHED = re.compile(
+    r"a\.npz|a\.pth|[bo]\.bundle|key|key\.pub|tmp|cache|state|timing|engines|torchinductor_.*"  # the last is PyTorch's
+)
 _KEPT = re.compile(r"[0-9a-f]{64}\.\d+|.*-build-\d+\.log")
 """What is kept for the next run: a journal of `verify`, and the log of a builder that was killed."""
 
@@ -151,11 +153,13 @@ class Task:
 
 
 def tasks() -> list[Task]:
-    """The commands that write something, or keep something for the next run."""
+    """The commands that write something, or keep something for the next run, as far as this machine can run them."""
     found = [
         Task("export", ["export", "a.pth", "--target", "onnx", "--samples", "2", "--out", "o.bundle"], [0], "o.bundle"),
         Task("verify --data", ["verify", "b.bundle", "--data", "a.npz"], [0], "b.bundle"),
     ]
+    if shutil.which("ssh-keygen"):
+        found += [Task("sign", ["sign", "b.bundle", "--key", "key"], [0], "b.bundle")]
     if "tensorrt-rtx" in installed():
         found += [Task("build", ["build", "b.bundle", "--target", "tensorrt-rtx"], [0, 1], "b.bundle")]
     return found
@@ -186,6 +190,7 @@ def send(processes: Iterable[int], number: signal.Signals) -> None:
 
 def killed(desk: Desk, task: Task, way: str, seconds: float, counts: Counts) -> None:
     """Start a command, kill it after some seconds, and count what is left."""
+    task.restore(desk)
     before, process = {*desk.unfinished()}, desk.start(task.arguments)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
@@ -206,24 +211,19 @@ def waited_for(done: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def campaign(
-    desk: Desk, task: Task, plan: Sequence[tuple[str, float]], say: Callable[[str], None]
-) -> dict[str, Counts]:
+def campaign(desk: Desk, task: Task, plan: Sequence[tuple[str, float]], seconds: float) -> dict[str, Counts]:
     """Kill a command again and again, and run it to its end last. Returns the counts by way.
 
     Args:
         desk: the folder.
         task: the command.
-        plan: the way and the moment of each kill, as a part of the time of the whole command.
-        say: takes a line for each kill.
+        plan: the way and the moment of each kill, as a part of `seconds`.
+        seconds: the time that the whole command takes.
     """
     counts = {way: Counts() for way, _ in plan}
-    seconds = whole(desk, task)
     for way, part in plan:
-        task.restore(desk)
         killed(desk, task, way, part * seconds, counts[way])
-        say(f"{task.name}: {way} killed after {part * seconds:.2f} of {seconds:.2f} s; left: {desk.unfinished()}")
-    task.restore(desk)
+        print(f"{task.name}: {way} killed after {part * seconds:.2f} of {seconds:.2f} s; left: {desk.kept()}")
     whole(desk, task)
     for each in counts.values():
         each.remained = desk.kept()
@@ -244,8 +244,8 @@ def whole(desk: Desk, task: Task) -> float:
     return time.perf_counter() - began
 
 
-def set_up(folder: Path, pth: Path, npz: Path) -> Desk:
-    """Make the folder of a campaign.
+def set_up(folder: Path, pth: Path, npz: Path) -> tuple[Desk, float]:
+    """Make the folder of a campaign. Returns it, and the seconds of an export.
 
     Args:
         folder: an empty folder.
@@ -257,9 +257,12 @@ def set_up(folder: Path, pth: Path, npz: Path) -> Desk:
         (desk.folder / name).mkdir(parents=True)
     shutil.copy(pth, desk.folder / "a.pth")
     shutil.copy(npz, desk.folder / "a.npz")
-    whole(desk, tasks()[0])
+    if keygen := shutil.which("ssh-keygen"):
+        command = [keygen, "-q", "-t", "ed25519", "-N", "", "-f", desk.folder / "key"]
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    seconds = whole(desk, tasks()[0])
     (desk.folder / "o.bundle").rename(folder / "first.bundle")
-    return desk
+    return desk, seconds
 
 
 def table(results: dict[str, dict[str, Counts]]) -> Table:
@@ -280,14 +283,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     examples, found = Path(__file__).parents[2] / "examples/fashion_mnist", tasks()
-    drawn, console = random.Random(args.seed), Console(soft_wrap=True)  # noqa: S311  # no secret
+    drawn, console = random.Random(args.seed), Console()  # noqa: S311  # no secret
     with tempfile.TemporaryDirectory() as folder:
-        desk = set_up(Path(folder), examples / "checkpoint.pth", examples / "test_1000.npz")
+        desk, _ = set_up(Path(folder), examples / "checkpoint.pth", examples / "test_1000.npz")
         results = {}
         for at, task in enumerate(found):
-            kills = range(at, args.kills, len(found))
-            plan = [(WAYS[number % len(WAYS)], drawn.random()) for number, _ in enumerate(kills)]
-            results[task.name] = campaign(desk, task, plan, console.print)
+            kills = len(range(at, args.kills, len(found)))
+            plan = [(WAYS[number % len(WAYS)], drawn.random()) for number in range(kills)]
+            results[task.name] = campaign(desk, task, plan, whole(desk, task))
     console.print(table(results))
     for text in [line for ways in results.values() for each in ways.values() for line in each.wrong + each.remained]:
         console.print(text)
