@@ -10,7 +10,7 @@ ALL_TESTABLE := .venv/.all-testable
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 EXAMPLE := examples/fashion_mnist
 
-.PHONY: help setup demo test test-all fuzz lint docs pictures bench clean
+.PHONY: help setup demo test test-all fuzz kill lint docs pictures bench clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1,\2/p' $(MAKEFILE_LIST) | while IFS=, read -r target does; do \
@@ -92,6 +92,9 @@ docs: .venv/docs/.installed ## build the site in build/site
 pictures: setup ## make the pictures of the documents from real runs; needs Chromium
 	$(BIN)/python tools/pictures.py
 	$(BIN)/python tools/figures.py docs/images
+
+kill: setup ## kill commands at 100 random moments, and count what they leave; takes a quarter of an hour
+	$(BIN)/python -m benchmarks.robustness.kill
 
 bench: $(TESTABLE) ## measure ratios against named peers; takes most of an hour
 	$(BIN)/python -m benchmarks.speed.speed --json build/speed.json --plot build/speed.svg
