@@ -24,6 +24,7 @@ def lean(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("command", [["verify"], ["inspect"], ["verify", "--json"], ["inspect", "--json"]])
+@pytest.mark.parametrize("name", ["fashion_mnist"])
 def test_bundles_are_verified_and_inspected(bundle, command):
     done = lean(*command, bundle)
     assert (done.returncode, "error" in done.stderr) == (0, False), done.stderr

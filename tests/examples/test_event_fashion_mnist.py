@@ -248,13 +248,13 @@ def test_the_shipped_network_is_as_accurate_as_its_readme_says(model):
 
 @pytest.mark.slow
 def test_the_commands_of_the_readme_run(tmp_path):
-    of_readme("python .*simulate.py .* --count 500 build/event_recordings", tmp_path)
-    assert len(list((tmp_path / "event_recordings").glob("*/*.bin"))) == 500
+    """But for the number of recordings: that of all 500 is known from the test before."""
+    of_readme("python .*simulate.py .* --count 500 build/event_recordings", tmp_path, "--count", "40")
+    assert len(list((tmp_path / "event_recordings").glob("*/*.bin"))) == 40
     assert "Parity met" in of_readme("tcja-deploy export .*", tmp_path)
-    said = re.search(r"first 500[^|]*\|\s*([\d.]+) %", README)
     found = json.loads(of_readme("tcja-deploy run .*", tmp_path, "--json"))
-    assert (found["labelled"], len(found["windows"])) == (500, 500)
-    assert 100 * found["accuracy"] == pytest.approx(float(said[1]), abs=0.25)
+    assert (found["labelled"], len(found["windows"])) == (40, 40)
+    assert found["accuracy"] > 0.7
     streamed = of_readme("tcja-deploy stream .*", tmp_path, "--json", "--speed", "max")
     answer, summary = map(json.loads, streamed.splitlines())
     assert answer["top"][0]["class"] == "Sandal"
@@ -265,7 +265,7 @@ def test_the_commands_of_the_readme_run(tmp_path):
 def test_training_resumes_where_it_stopped(tmp_path):
     """A run that is killed after its first epoch and resumed ends with the weights of one that was not."""
     rng = np.random.default_rng(0)
-    for split, count in (("train", 64), ("t10k", 10)):
+    for split, count in (("train", 32), ("t10k", 4)):
         arrays = {"images-idx3": rng.integers(0, 256, (count, 28, 28)), "labels-idx1": rng.integers(0, 10, count)}
         for name, array in arrays.items():
             header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()

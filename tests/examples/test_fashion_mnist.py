@@ -70,7 +70,7 @@ def write_idx(path: Path, array: np.ndarray, *, compressed: bool) -> None:
 def images(tmp_path) -> Path:
     """A folder of IDX files with two classes that a tiny network can tell apart."""
     rng = np.random.default_rng(0)
-    for split, count in (("train", 4000), ("t10k", 100)):
+    for split, count in (("train", 2000), ("t10k", 20)):
         labels = rng.integers(0, 2, count).astype(np.uint8)
         pictures = rng.integers(0, 60, (count, 28, 28)).astype(np.uint8)
         pictures[labels == 1, :14] += 180

@@ -96,16 +96,17 @@ def test_what_ships_is_small_and_holds_the_whole_autoencoder():
     assert f"{content['test_mse']:.4f}" in README
 
 
-@pytest.fixture
-def images(tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
     """A folder of IDX files with few images."""
+    folder = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
-    for split, count in (("train", 160), ("t10k", 20)):
+    for split, count in (("train", 48), ("t10k", 4)):
         pictures = rng.integers(0, 256, (count, 28, 28)).astype(np.uint8)
         for name, array in (("images-idx3", pictures), ("labels-idx1", np.zeros(count, np.uint8))):
             header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
-            (tmp_path / f"{split}-{name}-ubyte").write_bytes(header + array.tobytes())
-    return tmp_path
+            (folder / f"{split}-{name}-ubyte").write_bytes(header + array.tobytes())
+    return folder
 
 
 def train(images: Path, out: Path, *options: str) -> subprocess.Popen[str]:
@@ -113,13 +114,20 @@ def train(images: Path, out: Path, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-@pytest.mark.slow
-def test_what_is_trained_is_found_drawn_from_and_exported(images, tmp_path):
-    with train(images, tmp_path / "out") as whole:
+@pytest.fixture(scope="module")
+def trained(images, tmp_path_factory) -> tuple[Path, str]:
+    """The checkpoint of a training that nothing stopped, and what it printed."""
+    out = tmp_path_factory.mktemp("trained")
+    with train(images, out, "--batch", "2") as whole:
         said = whole.communicate()[0]
     assert whole.returncode == 0
+    return out / "checkpoint.pth", said
+
+
+@pytest.mark.slow
+def test_what_is_trained_is_found_drawn_from_and_exported(trained, tmp_path):
+    checkpoint, said = trained
     assert [line.split()[1] for line in said.strip().splitlines()] == ["1/2", "2/2"]
-    checkpoint = tmp_path / "out" / "checkpoint.pth"
     found = identify(load_checkpoint(checkpoint))
     assert (found.name, found.time_steps, found.contract.shape) == ("fsvae", 2, (2, 6))
     latents, bundle, picture = tmp_path / "latents.npz", tmp_path / "a.bundle", tmp_path / "a.png"
@@ -133,10 +141,8 @@ def test_what_is_trained_is_found_drawn_from_and_exported(images, tmp_path):
 
 
 @pytest.mark.slow
-def test_training_resumes_where_it_stopped(images, tmp_path):
+def test_training_resumes_where_it_stopped(images, trained, tmp_path):
     """A run that is killed after its first epoch and resumed ends with the weights of one that was not."""
-    with train(images, tmp_path / "whole", "--batch", "2") as whole:
-        whole.communicate()
     with train(images, tmp_path / "killed", "--batch", "2") as killed:
         assert killed.stdout is not None
         assert killed.stdout.readline().startswith("epoch 1/2")
@@ -144,7 +150,8 @@ def test_training_resumes_where_it_stopped(images, tmp_path):
     assert not (tmp_path / "killed" / "checkpoint.pth").exists()
     with train(images, tmp_path / "killed", "--batch", "2", "--resume") as resumed:
         assert resumed.communicate()[0].startswith("epoch 2/2")
-    weights = [torch.load(tmp_path / run / "checkpoint.pth", weights_only=True)["net"] for run in ("whole", "killed")]
+    files = trained[0], tmp_path / "killed" / "checkpoint.pth"
+    weights = [torch.load(file, weights_only=True)["net"] for file in files]
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 

@@ -42,8 +42,6 @@ QUICK = (
 SLOW = (
     "Synaptic of snnTorch",
     "an operation without a rule",
-    "snnTorch, hidden states",
-    "a neuron that is not known",
     "fp16",
     "a recurrent layer",
 )

@@ -35,6 +35,7 @@ def test_export_verify_and_inspect(run, tmp_path, monkeypatch, name, data):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["fashion_mnist"])
 def test_export_as_json(run, tmp_path, name, data):
     checkpoint = networks.SMALL[name].checkpoint(tmp_path / "model.pth")
     out_path = tmp_path / "out.bundle"
@@ -67,6 +68,7 @@ def test_export_with_an_engine(run, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["dvs128"])
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_export_in_lower_precision(run, tmp_path, name, data, precision):
     checkpoint = networks.SMALL[name].checkpoint(tmp_path / "model.pth")

@@ -28,6 +28,12 @@ from tcja_runtime.evidence.agreement import Accuracy, Agreement
 Arrays = dict[str, Any]
 
 
+@pytest.fixture
+def name() -> str:
+    """The network of all bundles here: what is said of it is the same of any."""
+    return "fashion_mnist"
+
+
 def in_golden(edit: Callable[[Arrays], object]) -> Callable[[Path, Manifest], Manifest]:
     def change(bundle: Path, manifest: Manifest) -> Manifest:
         with np.load(bundle / "golden.npz") as archive:

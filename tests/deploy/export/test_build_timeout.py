@@ -175,16 +175,6 @@ class TestTensorRtRtx:
         assert "Greater" not in {node.op_type for node in nodes}
         assert run("verify", tmp_path / "a.bundle")[0] == 0
 
-    def test_auto_does_not_take_a_form_whose_builder_does_not_end(self, run, tmp_path):
-        checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "model.pth")
-        code, _, err = run("export", checkpoint, "--out", tmp_path / "a.bundle", *OPTIONS, "--time-form", "auto")
-        assert code == 0, err
-        chosen = Bundle.open(tmp_path / "a.bundle").manifest.time_form
-        assert chosen.form in ("scan", "unrolled")
-        assert chosen.why.endswith(
-            "; the form fused is left out: the tensorrt-rtx builder did not end within 15 seconds"
-        )
-
     def test_a_form_that_was_asked_for_is_kept(self, run, tmp_path):
         checkpoint = networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "model.pth")
         options = ("--target", "tensorrt-rtx", "--build-timeout", "1", "--time-form", "fused")

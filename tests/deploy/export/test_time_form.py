@@ -79,6 +79,7 @@ def forms(bundle: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["fashion_mnist"])
 @pytest.mark.parametrize("form", TIME_FORMS)
 def test_a_form_that_was_asked_for(run, export, name, form):
     bundle = export(name, "--target", "onnx", "--time-form", form)

@@ -11,7 +11,7 @@ from tcja_deploy.export.request import ExportRequest
 from ... import networks
 from ...exporters.peers import odd
 
-SEEDS = 6
+SEEDS = 4
 
 
 @pytest.mark.slow

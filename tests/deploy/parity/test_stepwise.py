@@ -187,8 +187,8 @@ def exchanged_steps(feature: str) -> Change:
 
 
 @pytest.mark.slow
-def test_a_wrong_part_is_caught(run, bundle):
-    manifest = Bundle.open(bundle).manifest
+def test_a_wrong_part_is_caught(run, one):
+    bundle, manifest = one, Bundle.open(one).manifest
     streamed = [state.layer for state in manifest.streaming.states]
     first, late = streamed[0], next(layer.name for layer in manifest.layers if layer.name not in streamed)
     head_weight, tail_weight = manifest.weights[0].tensor, manifest.weights[-1].tensor

@@ -43,7 +43,7 @@ def shapes(module: nn.Module, inputs: torch.Tensor) -> dict[str, tuple[int, ...]
 
 @pytest.mark.parametrize(
     "name",
-    ["fashion_mnist", *(pytest.param(n, marks=pytest.mark.slow) for n in ("dvs128", "fsvae", "ms_resnet"))],
+    ["fashion_mnist", *(pytest.param(n, marks=pytest.mark.slow) for n in ("fsvae", "ms_resnet"))],
 )
 def test_layers_have_the_shapes_of_their_modules(name):
     module, blocks = outlined(name)

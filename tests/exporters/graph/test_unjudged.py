@@ -12,7 +12,6 @@ from torch.nn import functional
 from tcja_exporters.graph.export import export_onnx
 from tcja_exporters.graph.exported import Exported
 from tcja_exporters.modules.neurons import SpikingNeuron
-from tcja_exporters.networks import NETWORKS
 from tcja_runtime.bundle.signature import UnjudgedLayer
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.neuron import NeuronSpec
@@ -214,11 +213,3 @@ def test_steps_that_the_network_returns_are_found():
 @pytest.mark.parametrize("network", networks.SMALL)
 def test_networks_of_the_registry_have_none(network, exports):
     assert exports[network][0].unjudged == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("network", [name for name in NETWORKS if name not in networks.SMALL])
-def test_no_network_of_the_registry_has_any(network):
-    small = networks.REGISTRY[network]
-    contract = small.network.contract(small.sizes)
-    assert export_onnx(small.module(), contract, small.network.output, {"producer": "tests"}).unjudged == []

@@ -142,6 +142,7 @@ class Conformance:
         assert result.met
         assert result.backends[0].twins == ["model.onnx"]
         assert manifest.network == self.small.name
+        assert manifest.unjudged == []
         assert all(engine.layers > 10 for engine in manifest.engines.values())
         assert "tensorrt-rtx" in engines.installed()
         with FlopCounterMode(display=False) as counter, torch.no_grad():
