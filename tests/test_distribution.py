@@ -63,13 +63,27 @@ class Release:
             return email.message_from_string(archive.read(name).decode())
 
 
-@pytest.fixture(scope="module")
-def release(tmp_path_factory) -> Release:
-    clone, out = tmp_path_factory.mktemp("clone") / "project", tmp_path_factory.mktemp("dist")
-    shutil.copytree(ROOT, clone, ignore=shutil.ignore_patterns(*NOT_IN_A_CLONE))
-    environment = {**TOOLS, "PYTHONWARNINGS": "error", "PYTHONDONTWRITEBYTECODE": ""}
-    ran(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, clone, environment=environment)
+DATE = "1700000000"
+"""Of the release, in seconds since 1970."""
+
+
+def built(clone: Path, out: Path, umask: int = 0o022, **variables: str) -> Release:
+    """A release as `make release` builds it."""
+    environment = {**TOOLS, "PYTHONWARNINGS": "error", "PYTHONDONTWRITEBYTECODE": "", **variables}
+    command = [sys.executable, ROOT / "tools/release.py", "--source", clone, "--out", out]
+    ran(*command, environment=environment, umask=umask)
     return Release(*out.glob("*.whl"), *out.glob("*.tar.gz"))
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("clone") / "project"
+    return Path(shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*NOT_IN_A_CLONE)))
+
+
+@pytest.fixture(scope="module")
+def release(clone, tmp_path_factory) -> Release:
+    return built(clone, tmp_path_factory.mktemp("dist"), SOURCE_DATE_EPOCH=DATE)
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +118,27 @@ def test_the_release_is_what_package_indexes_take(release):
     assert metadata["Description-Content-Type"] == "text/markdown"
     assert metadata["Keywords"]
     assert metadata["Author"]
+
+
+def test_two_builds_are_equal_to_the_byte(release, clone, tmp_path):
+    """The other one is of a commit, in another folder, by another person, in another time zone."""
+    other = shutil.copytree(clone, tmp_path / "of another")
+    for file in other.rglob("*"):
+        file.chmod(file.stat().st_mode & 0o700)
+        os.utime(file, (1e9, 1e9))
+    git = ["git", "-C", other, "-c", "user.name=Nobody", "-c", "user.email=nobody@example.org"]
+    ran("git", "init", "--quiet", other)
+    ran(*git, "add", "--all", "--force")
+    ran(*git, "commit", "--quiet", "-m", "A release", environment={"GIT_COMMITTER_DATE": f"{DATE} +0900"})
+    (other / "tcja_deploy" / "later.py").write_text("not committed")
+    again = built(other, tmp_path / "dist", umask=0o077, TZ="Asia/Tokyo", LC_ALL="C", PYTHONHASHSEED="1")
+    for one, two in zip(dataclasses.astuple(release), dataclasses.astuple(again), strict=True):
+        assert (one.name, one.read_bytes()) == (two.name, two.read_bytes())
+
+
+def test_a_folder_without_a_date_is_no_release(clone, tmp_path):
+    done = tried(sys.executable, ROOT / "tools/release.py", "--source", clone, "--out", tmp_path, environment=TOOLS)
+    assert (done.returncode, "so nothing says its date; set SOURCE_DATE_EPOCH" in done.stderr) == (1, True)
 
 
 def test_the_wheel_has_the_packages_and_nothing_else(release):

@@ -4,7 +4,7 @@
 
 A session is `tcja_runtime.load` of a bundle, one call and its end. The answer must be the first one, to the bit. Of
 the streams, one is read to its end, one is closed at its first prediction, and one comes over TCP from another thread
-of this process, in turn. Without a bundle, one of the dvs128 family is exported, in a process of its own.
+of this process, in turn. Without a bundle, one of two spiking layers is exported, in a process of its own.
 
 What the process holds is looked at a hundred times on the way: its resident memory (/proc/self/statm), its open
 descriptors (/proc/self/fd), its threads and its mappings (/proc/self/maps). The figures are those of the first tenth
@@ -35,7 +35,7 @@ import numpy as np
 import tcja_runtime as tcja
 from tcja_runtime.machine.conditions import conditions
 
-SIDE, CHANNELS, WINDOW = 32, 4, "100ms"
+TIME_STEPS, SIDE, CLASSES, WINDOW = 4, 32, 5, "100ms"
 EVENTS = 3000  # of a recording of 0.3 s
 LOOKS = 100
 MIB = 2**20
@@ -177,21 +177,25 @@ def drawn(file: Path, width: int, height: int) -> Path:
 
 
 def export(folder: Path) -> None:
-    """Export the network; in a process of its own, for torch would stay in this one's memory."""
+    """Export a network of two spiking layers; in a process of its own, for torch would stay in this one's memory."""
     import torch
+    from spikingjelly.activation_based import neuron
+    from torch import nn
 
-    from benchmarks import drawn
     from tcja_deploy.console import silent
     from tcja_deploy.export import pipeline
     from tcja_deploy.export.request import ExportRequest
-    from tcja_exporters.networks import NETWORKS
-    from tcja_exporters.networks.base import ShapeReader
 
-    sizes = NETWORKS["dvs128"].sizes(ShapeReader({}, {}))
-    sizes = sizes._replace(height=SIDE, width=SIDE, widths=(CHANNELS,) * len(sizes.widths), hidden=4 * CHANNELS)
-    torch.save({"net": drawn.module("dvs128", 0, sizes).state_dict(), "epoch": 0}, folder / "model.pth")
-    request = ExportRequest(checkpoint=folder / "model.pth", out=folder / "a.bundle", target="onnx", samples=1)
-    pipeline.export(request, silent())
+    torch.manual_seed(0)
+    step = nn.Sequential(
+        nn.Conv2d(2, 4, 3, stride=2, padding=1),
+        neuron.IFNode(),
+        nn.Flatten(),
+        nn.Linear(SIDE * SIDE, CLASSES),
+        neuron.IFNode(),
+    )
+    given = {"shape": (TIME_STEPS, 2, SIDE, SIDE), "layout": "step", "target": "onnx", "samples": 1}
+    pipeline.export(ExportRequest(model=step, out=folder / "a.bundle", **given), silent())
 
 
 @contextlib.contextmanager
