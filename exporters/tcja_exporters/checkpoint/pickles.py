@@ -19,6 +19,8 @@ from tcja_runtime.errors import BadInput
 
 MOST_OPERATIONS = 2**20
 """The most operations of a pickle. A tensor of a state_dict takes about 30 of them."""
+LONGEST_TEXT = 2**22
+"""The most characters of a text, such as a key."""
 MOST_REPEATED = 2**20
 """The most values of tuples that are taken from the memo."""
 _PICKLES = 5  # in a file of the format before the zip archives
@@ -29,7 +31,7 @@ def check(content: bytes, path: Path) -> None:
     """Check the pickles at the start of some bytes. What is no pickle is left to PyTorch.
 
     Raises:
-        BadInput: they have too many operations, or repeat too many values.
+        BadInput: they have too many operations or too long texts, or repeat too many values.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about texts with odd escapes
@@ -46,6 +48,8 @@ def _check(stream: IO[bytes], path: Path) -> None:
                 machine.do(operation, argument)
                 if operations > MOST_OPERATIONS:
                     raise BadInput(f"{path} has more than {MOST_OPERATIONS:,} values beside its weights; save fewer")
+                if isinstance(argument, str) and len(argument) > LONGEST_TEXT:
+                    raise BadInput(f"{path} has a text of {len(argument):,} characters, more than {LONGEST_TEXT:,}")
                 if machine.repeated > MOST_REPEATED:
                     raise BadInput(f"{path} repeats more than {MOST_REPEATED:,} values beside its weights")
         except (ValueError, IndexError, KeyError):

@@ -20,6 +20,7 @@ def doubled(times: int) -> bytes:
         (doubled(60), r"^a\.pth repeats more than 1,048,576 values beside its weights$"),
         (b"\x80\x02N" + b"2\x86" * 60 + b".", r"^a\.pth repeats more than 1,048,576 values beside its weights$"),
         (b"\x80\x02" + b"N" * 2**20 + b".", r"^a\.pth has more than 1,048,576 values beside its weights; save fewer$"),
+        (pickle.dumps({"k" * 5_000_000: 1}, 2), r"^a\.pth has a text of 5,000,000 characters, more than 4,194,304$"),
         (b"\x80\x02N." * 4 + doubled(60), "repeats more than 1,048,576 values"),
     ],
 )
