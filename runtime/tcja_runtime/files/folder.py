@@ -71,7 +71,7 @@ def readable(model: Model) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise BadInput(f"{model.path} cannot be read as an ONNX model: {error}; export it again") from error
+        raise BadInput(f"{model.path} cannot be read: {error}; export it again") from error
 
 
 def read_model(files: Files, name: str) -> Model:

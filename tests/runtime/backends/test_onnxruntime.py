@@ -116,7 +116,7 @@ def test_a_model_that_is_wrong_is_not_blamed_on_cuda(with_cuda):
 @pytest.mark.parametrize("content", [b"", b"not a model"])
 def test_what_is_no_model_is_refused(tmp_path, content, outputs):
     (tmp_path / "model.onnx").write_bytes(content)
-    with pytest.raises(BadInput, match=r"(cannot load .*|)model.onnx(| cannot be read as an ONNX model): "):
+    with pytest.raises(BadInput, match=r"(cannot load .*|)model.onnx(| cannot be read): "):
         sessions.OnnxRuntimeSession.open(tmp_path / "model.onnx", outputs)
 
 
