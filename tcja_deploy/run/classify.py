@@ -94,6 +94,8 @@ def classify(
         data = [load(file, manifest.input, manifest.classes, how) for file in files]
     with progress.step("load the network"):
         backend = opened(bundle, options.backend)
+    if not options.pictured:  # a picture needs the gates, which ONNX Runtime computes
+        bundle.release()
     for line in backend.not_run:
         progress.note(line)
     with progress.counted(f"classify in {backend.title}", sum(map(len, data))) as advance:

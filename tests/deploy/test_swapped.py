@@ -91,7 +91,20 @@ def test_build_adds_its_engine_to_nothing_else_than_it_read(run, bundle, swapped
     code, _, err = run("build", bundle, "--target", "tensorrt-rtx")
     assert (code, "engines/a is a link, which is not followed here" in err.splitlines()[-1]) == (2, True)
     (bundle / "engines" / "a").unlink()
-    assert run("build", bundle, "--target", "tensorrt-rtx")[0] == 0
+    check, others = Bundle.open.__func__, []
+
+    def opened(cls, *arguments, **options):
+        """Another process builds when this one reads the manifest. Its engine would be lost."""
+        if not others:
+            others.append(None)
+            others.append(run("build", bundle, "--target", "tensorrt-rtx", "--batch", "4"))
+        return check(cls, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Bundle, "open", classmethod(opened))
+        assert run("build", bundle, "--target", "tensorrt-rtx")[0] == 0
+    assert others[1][0] == 2
+    assert f"another process is changing {bundle}; wait for its end" in others[1][2].splitlines()[-1]
     manifest = (bundle / "manifest.json").read_bytes()
     swapped()
     code, _, err = run("build", bundle, "--target", "tensorrt-rtx", "--batch", "2")
