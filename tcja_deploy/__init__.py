@@ -18,9 +18,9 @@ import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tcja_deploy.api.bundles import bench, build, verify
+    from tcja_deploy.api.bundles import bench, build, sign, verify
     from tcja_deploy.api.export import check, export
-    from tcja_deploy.api.results import BenchResult, BuildResult, CheckResult, ExportResult, VerifyResult
+    from tcja_deploy.api.results import BenchResult, BuildResult, CheckResult, ExportResult, SignResult, VerifyResult
     from tcja_runtime.errors import BadInput, ParityNotMet, TcjaError, Unavailable
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "CheckResult",
     "ExportResult",
     "ParityNotMet",
+    "SignResult",
     "TcjaError",
     "Unavailable",
     "VerifyResult",
@@ -37,13 +38,21 @@ __all__ = [
     "build",
     "check",
     "export",
+    "sign",
     "verify",
 ]
 
 _HOMES = {
-    "tcja_deploy.api.bundles": ("bench", "build", "verify"),
+    "tcja_deploy.api.bundles": ("bench", "build", "sign", "verify"),
     "tcja_deploy.api.export": ("check", "export"),
-    "tcja_deploy.api.results": ("BenchResult", "BuildResult", "CheckResult", "ExportResult", "VerifyResult"),
+    "tcja_deploy.api.results": (
+        "BenchResult",
+        "BuildResult",
+        "CheckResult",
+        "ExportResult",
+        "SignResult",
+        "VerifyResult",
+    ),
     "tcja_runtime.errors": ("BadInput", "ParityNotMet", "TcjaError", "Unavailable"),
 }
 

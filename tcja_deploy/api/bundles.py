@@ -1,4 +1,4 @@
-"""`tcja_deploy.verify`, `build` and `bench`: what is done with a bundle. They need neither torch nor onnx."""
+"""`tcja_deploy.verify`, `build`, `sign` and `bench`: what is done with a bundle. They need neither torch nor onnx."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 
 from tcja_deploy.api.data import windows_of
 from tcja_deploy.api.options import made, shown_progress, takes
-from tcja_deploy.api.results import BenchResult, BuildResult, VerifyResult
+from tcja_deploy.api.results import BenchResult, BuildResult, SignResult, VerifyResult
 from tcja_deploy.bench import benchmark
 from tcja_deploy.bench.benchmark import BenchOptions
 from tcja_deploy.build import build as built
+from tcja_deploy.sign import SignOptions
+from tcja_deploy.sign import sign as signed
 from tcja_deploy.verify import VerifyOptions
 from tcja_deploy.verify import verify as verified
 from tcja_runtime.choices import AUTO
@@ -87,6 +89,26 @@ def build(
     trust = made(Trust, "build", {"require_signature": require_signature, "public_keys": public_keys})
     engine = built(path, target, how, shown, key=argument("key", key, Path | None), trust=trust)
     return BuildResult(bundle=path, engine=engine, notes=tuple(shown.notes))
+
+
+@takes(SignOptions)
+def sign(bundle: str | os.PathLike[str], /, *, progress: bool = False, **options: Any) -> SignResult:
+    """Sign a bundle, so that others can check who made it. Its models and its manifest do not change.
+
+    Args:
+        bundle: the path of the bundle.
+        progress: whether progress is shown on stderr.
+        options: `key`, `certificate`, `certificate_chain`, `sigstore`, `identity_token` and `trust_engine`
+            (`tcja_deploy.sign.SignOptions` describes them).
+
+    Raises:
+        BadInput: the bundle is damaged, is signed already, has an engine of unknown origin, or cannot be written; or an
+            option cannot be used, or the key cannot sign.
+        Unavailable: a program, a package or the network is missing.
+    """
+    path, shown = argument("bundle", bundle, Path), shown_progress(progress)
+    found = signed(path, made(SignOptions, "sign", options), shown)
+    return SignResult(bundle=path, files=found.files, notes=tuple(shown.notes))
 
 
 @takes(BenchOptions)

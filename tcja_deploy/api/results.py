@@ -21,11 +21,13 @@ from tcja_deploy.parity import wording
 from tcja_deploy.parity.bisect import Culprit
 from tcja_deploy.parity.verdict import Report
 from tcja_deploy.report.html import tag
+from tcja_deploy.sign import Signed
 from tcja_deploy.texts.bench import bench_text
 from tcja_deploy.texts.build import built_text
 from tcja_deploy.texts.check import checked_text, verdict
 from tcja_deploy.texts.export import exported_text
 from tcja_deploy.texts.options import TextOptions
+from tcja_deploy.texts.sign import signed_text
 from tcja_deploy.texts.verify import verified_text
 from tcja_deploy.verify import Verified
 from tcja_runtime.bundle.bundle import REPORT
@@ -240,6 +242,32 @@ class BuildResult(_OfBundle):
             ("kernels", engine_plan(info)),
             ("file", str(self.engine.file)),
         ]
+
+
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
+class SignResult(_OfBundle):
+    """The result of `tcja_deploy.sign`.
+
+    Attributes:
+        bundle: the path of the bundle.
+        files: the signatures that were written, by their names in the bundle.
+        notes: why a signature was not written, a line each.
+    """
+
+    bundle: Path
+    files: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def verdict(self) -> str:
+        """The result in a sentence."""
+        return f"The bundle is signed: {', '.join(self.files)}."
+
+    def _text(self, options: TextOptions) -> RenderableType:  # noqa: ARG002  # it has no details
+        return signed_text(Signed(self.bundle, self.files))
+
+    def _facts(self) -> list[tuple[str, str]]:
+        return [("file", str(self.bundle / name)) for name in self.files]
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)

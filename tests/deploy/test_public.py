@@ -14,11 +14,11 @@ import tcja_deploy
 from .. import networks
 from ..docs.blocks import ROOT
 
-FUNCTIONS = ("bench", "build", "check", "export", "verify")
+FUNCTIONS = ("bench", "build", "check", "export", "sign", "verify")
 NAMES = [
     *FUNCTIONS,
     *("BadInput", "ParityNotMet", "TcjaError", "Unavailable"),
-    *("BenchResult", "BuildResult", "CheckResult", "ExportResult", "VerifyResult"),
+    *("BenchResult", "BuildResult", "CheckResult", "ExportResult", "SignResult", "VerifyResult"),
 ]
 LEAN = "import sys\nfor name in ('torch', 'onnx'): sys.modules[name] = None\nimport tcja_deploy\n"
 
@@ -82,6 +82,14 @@ CALLS = {
         ("build(path, batch=(8, 1, 1))", "`batch` 8:1:1: 1 <= MIN <= OPT <= MAX <= 1024 must hold"),
         ("build(path, batch=[1, 1, 1.5])", "`most` is 1.5, and must be a whole number"),
         ("build(path, optimization_level=3)", "`optimization_level` is no option of build; the nearest is `"),
+    ),
+    "sign": (
+        ("sign(path)", "a bundle is signed with `key` or through `sigstore`; give one of them"),
+        ("sign(path, key=3)", "`key` is 3, and must be a path"),
+        ("sign(path, keys='k')", "`keys` is no option of sign; the nearest is `key`"),
+        ("sign(path, key='no key')", "no key cannot be read or written: No such file or directory"),
+        ("verify(path, public_keys='no key')", "no key cannot be read or written: No such file or directory"),
+        ("build(path, key='no key')", "no key cannot be read or written: No such file or directory"),
     ),
     "bench": (
         ("bench(None)", "`bundle` is None, and must be a path"),

@@ -9,7 +9,7 @@ from tcja_runtime import BadInput, Bundle, Streams, events
 def test_the_names():
     assert tcja_runtime.__all__ == [
         *("BadInput", "Bundle", "CameraView", "Damaged", "DataOptions", "Network", "NeuronSpec", "ParityNotMet"),
-        *("Prediction", "Predictions", "StreamOptions", "Streams", "TcjaError", "Unavailable", "load"),
+        *("Prediction", "Predictions", "StreamOptions", "Streams", "TcjaError", "Trust", "Unavailable", "load"),
     ]
     assert all(hasattr(tcja_runtime, name) for name in tcja_runtime.__all__)
 

@@ -33,6 +33,7 @@ class NetworkInfo:
         engine: the name of the engine that is loaded; None in ONNX Runtime.
         not_run: a line for each engine of the bundle that this machine cannot run, with the reason.
         parity: the verdict of the export, in a sentence; empty if the bundle does not have it.
+        signature: who signed the bundle, such as "signed by key release.pub (SHA256:...)", or "not signed".
     """
 
     bundle: str
@@ -50,6 +51,7 @@ class NetworkInfo:
     engine: str | None
     not_run: tuple[str, ...]
     parity: str
+    signature: str
 
     @classmethod
     def of(cls, bundle: Bundle, backend: Backend) -> NetworkInfo:
@@ -71,6 +73,7 @@ class NetworkInfo:
             engine=backend.engine.name if backend.engine else None,
             not_run=tuple(backend.not_run),
             parity=manifest.parity.verdict,
+            signature=str(bundle.origin.manifest),
         )
 
     def __str__(self) -> str:
@@ -83,6 +86,7 @@ class NetworkInfo:
             f"{self.precision}.",
             f"It takes {taken}: {self.taken}{recordings}.",
             *filter(None, [self.parity]),
+            f"The bundle is {self.signature}.",
             *(f"Not run: {line}." for line in self.not_run),
         ]
         return "\n".join(map(one_line, lines))
