@@ -13,9 +13,9 @@ from tcja_runtime.bundle import bundle
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.engines import Engine
 from tcja_runtime.bundle.manifest import FileFact, Manifest
+from tcja_runtime.bundle.network_signature import Weight
 from tcja_runtime.bundle.origins.engine_list import ENGINE_LIST, ENGINES
 from tcja_runtime.bundle.origins.origin import BUILT_HERE, NOT_LISTED
-from tcja_runtime.bundle.signature import Weight
 from tcja_runtime.bundle.writing import write_engine_list, write_manifest
 from tcja_runtime.choices import AUTO, EngineTarget, Target, TimeForm
 from tcja_runtime.errors import BuildTimeout, Unavailable, check_choice

@@ -80,7 +80,7 @@ TESTED_THROUGH = {
     "runtime/backends/test_widest": "evidence.largest_bounds model_file.magnitudes",
     "runtime/backends/test_stepwise": "backends.stepwise_session bundle.stepwise",
     "runtime/bundle/test_bundle": (
-        "bundle.engines bundle.manifest bundle.parity_summary bundle.sidecar bundle.signature choices"
+        "bundle.engines bundle.manifest bundle.parity_summary bundle.sidecar bundle.network_signature choices"
     ),
     "runtime/test_neuron": "neuron_rules",
     "runtime/origin/test_detached": "origin.programs",

@@ -31,7 +31,7 @@ from rich.table import Table
 
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
-from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.bundle.network_signature import Layer
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import TcjaError
 from tcja_runtime.evidence import golden

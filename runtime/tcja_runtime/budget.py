@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tcja_runtime.bundle.signature import NetworkSignature
+from tcja_runtime.bundle.network_signature import NetworkSignature
 from tcja_runtime.counting import agree
 
 MOST_WINDOWS = 1_000_000

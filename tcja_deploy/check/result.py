@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-from tcja_runtime.bundle.signature import Layer, UnjudgedLayer
+from tcja_runtime.bundle.network_signature import Layer, UnjudgedLayer
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import TcjaError
 

@@ -19,7 +19,7 @@ import numpy as np
 from tcja_runtime.backends.widest import Widest, widest
 from tcja_runtime.budget import batch_size
 from tcja_runtime.bundle.bundle import GOLDEN, PLAIN_MODEL, Bundle
-from tcja_runtime.bundle.signature import Layer, NetworkSignature
+from tcja_runtime.bundle.network_signature import Layer, NetworkSignature
 from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.evidence.golden import Golden
 from tcja_runtime.evidence.input_range import RANGE

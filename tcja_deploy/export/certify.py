@@ -34,7 +34,7 @@ from tcja_exporters.reference.taps import signals_of_input
 from tcja_runtime.backends.probe import Probe, onnxruntime_probes
 from tcja_runtime.budget import batch_size, large_batch
 from tcja_runtime.bundle.bundle import PLAIN_MODEL
-from tcja_runtime.bundle.signature import NetworkSignature
+from tcja_runtime.bundle.network_signature import NetworkSignature
 from tcja_runtime.bundle.statistics.firing import FiringStatistics
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.windows import Windows

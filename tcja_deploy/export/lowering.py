@@ -24,7 +24,7 @@ from tcja_exporters.precision import (
 from tcja_exporters.precision.advice import Advice, advise
 from tcja_exporters.reference import recorder
 from tcja_runtime.budget import batch_size
-from tcja_runtime.bundle.signature import NetworkSignature
+from tcja_runtime.bundle.network_signature import NetworkSignature
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.windows import Windows
 from tcja_runtime.errors import BadInput

@@ -26,7 +26,7 @@ from tcja_exporters.reference import recorder
 from tcja_exporters.reference.taps import find_taps
 from tcja_runtime.bundle import conformance
 from tcja_runtime.bundle.manifest import TimeForms
-from tcja_runtime.bundle.signature import NetworkSignature, Tap
+from tcja_runtime.bundle.network_signature import NetworkSignature, Tap
 from tcja_runtime.data.windows import Windows
 from tcja_runtime.errors import BadInput
 from tcja_runtime.files.folder import Folder

@@ -29,7 +29,7 @@ from tcja_exporters.user_models.saved_module import compare_outputs
 from tcja_exporters.user_models.weights import load_weights
 from tcja_exporters.user_models.wrappers import network_inside
 from tcja_runtime.budget import batch_size
-from tcja_runtime.bundle.signature import NetworkSignature
+from tcja_runtime.bundle.network_signature import NetworkSignature
 from tcja_runtime.counting import counted
 from tcja_runtime.data import dataset
 from tcja_runtime.data.camera import WHOLE, seen_through

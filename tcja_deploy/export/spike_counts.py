@@ -23,7 +23,7 @@ from tcja_exporters.graph.exported import Exported, save
 from tcja_exporters.precision import Lowered
 from tcja_exporters.time_forms.spike_counts import MOST_NEURONS, words_of
 from tcja_runtime.bundle.bundle import PLAIN_MODEL
-from tcja_runtime.bundle.signature import Layer, NetworkSignature
+from tcja_runtime.bundle.network_signature import Layer, NetworkSignature
 from tcja_runtime.choices import SpikeCounts, TimeForm
 from tcja_runtime.errors import BadInput, BuildTimeout
 from tcja_runtime.files.staging import scratch

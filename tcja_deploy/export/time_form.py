@@ -33,8 +33,8 @@ from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.session import Session
 from tcja_runtime.bundle.bundle import PLAIN_MODEL
 from tcja_runtime.bundle.manifest import TimeForms
+from tcja_runtime.bundle.network_signature import Layer, NetworkSignature
 from tcja_runtime.bundle.sidecar import EngineInfo
-from tcja_runtime.bundle.signature import Layer, NetworkSignature
 from tcja_runtime.choices import AUTO, TIME_FORMS, TimeForm
 from tcja_runtime.constant_arrays import array_of
 from tcja_runtime.errors import BuildTimeout

@@ -13,7 +13,7 @@ from tcja_deploy.packages import needs
 from tcja_runtime.bundle.bundle import Bundle, sha256
 from tcja_runtime.bundle.engines import Engine, engines
 from tcja_runtime.bundle.manifest import Manifest
-from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.bundle.network_signature import Layer
 from tcja_runtime.counting import counted
 from tcja_runtime.errors import BadInput, TcjaError, first_line
 from tcja_runtime.files import limits

@@ -18,7 +18,7 @@ from tcja_deploy.parity.failures import EXACT, OUTPUT, RANDOM, RANGE, WIDE, WIND
 from tcja_deploy.parity.judge import Place, judge_signal
 from tcja_deploy.parity.verdict import Parity
 from tcja_runtime.backends.probe import Probe
-from tcja_runtime.bundle.signature import Layer, NetworkSignature
+from tcja_runtime.bundle.network_signature import Layer, NetworkSignature
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence import stimulus
 from tcja_runtime.evidence.golden import Golden

@@ -20,7 +20,7 @@ from tcja_deploy.parity.failures import EXACT, OUTPUT, WIDE, WINDOWS, Failures
 from tcja_deploy.parity.judge import Deviation, Flips, judge_output, judge_signal, judge_spikes
 from tcja_deploy.parity.verdict import Divergence, SignalParity
 from tcja_runtime.backends.probe import Probe
-from tcja_runtime.bundle.signature import Layer, NetworkSignature
+from tcja_runtime.bundle.network_signature import Layer, NetworkSignature
 from tcja_runtime.counting import agree, counted
 from tcja_runtime.errors import BadInput, ParityNotMet, Unavailable
 from tcja_runtime.evidence import stimulus

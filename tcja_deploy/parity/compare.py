@@ -24,8 +24,8 @@ from tcja_deploy.parity.checks import (
 from tcja_deploy.parity.failures import RANDOM, Failure, Failures
 from tcja_deploy.parity.verdict import LayerParity, Parity
 from tcja_runtime.backends.probe import Probe
+from tcja_runtime.bundle.network_signature import NetworkSignature
 from tcja_runtime.bundle.parity_summary import ParitySummary
-from tcja_runtime.bundle.signature import NetworkSignature
 from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.evidence.agreement import Agreement, hypergeometric
 from tcja_runtime.evidence.predictions import Predictions

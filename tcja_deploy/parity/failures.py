@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from tcja_deploy.parity.judge import Deviation, Flips, Place
-from tcja_runtime.bundle.signature import Layer, NetworkSignature
+from tcja_runtime.bundle.network_signature import Layer, NetworkSignature
 from tcja_runtime.constant_arrays import array_of
 from tcja_runtime.counting import agree, counted
 from tcja_runtime.evidence import input_range, stimulus

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.bundle.network_signature import Layer
 from tcja_runtime.constant_arrays import array_of
 from tcja_runtime.evidence.rounding import FLOAT32, Arithmetic, membranes_within
 from tcja_runtime.evidence.trace import Reference, Spikes, Values, Witnesses

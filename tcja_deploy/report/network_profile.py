@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tcja_exporters.precision.advice import Advice
-from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.bundle.network_signature import Layer
 from tcja_runtime.constant_arrays import array_of
 from tcja_runtime.evidence import stimulus
 from tcja_runtime.evidence.trace import Reference

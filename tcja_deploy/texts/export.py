@@ -17,7 +17,7 @@ from tcja_deploy.texts.parity import details_text, verdict_text
 from tcja_deploy.texts.table import Hanging, paragraph, whole
 from tcja_runtime.bundle.bundle import REPORT
 from tcja_runtime.bundle.manifest import Manifest
-from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.bundle.network_signature import Layer
 from tcja_runtime.counting import counted
 from tcja_runtime.neuron import NeuronSpec
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from tcja_exporters.modules.layers import Readout
 from tcja_runtime.bundle.metadata import Description
-from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.bundle.network_signature import Layer
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
 

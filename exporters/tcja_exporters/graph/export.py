@@ -41,7 +41,7 @@ from tcja_exporters.modules.neurons import set_surrogate
 from tcja_exporters.passes import origins
 from tcja_exporters.passes.base import PassResult
 from tcja_exporters.time_forms import spike_counts
-from tcja_runtime.bundle.signature import Layer, Weight
+from tcja_runtime.bundle.network_signature import Layer, Weight
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput
 

@@ -13,7 +13,7 @@ import onnx
 from onnx import external_data_helper, helper
 
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
-from tcja_runtime.bundle.signature import UnjudgedLayer, Weight
+from tcja_runtime.bundle.network_signature import UnjudgedLayer, Weight
 from tcja_runtime.model_file.model import WEIGHTS
 
 EXTERNAL_FROM_BYTES = 1024

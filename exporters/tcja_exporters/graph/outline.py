@@ -16,7 +16,7 @@ import onnx
 
 from tcja_exporters import custom_op
 from tcja_exporters.costs.graph import POOLS, PRODUCTS, SizedGraph, attribute
-from tcja_runtime.bundle.signature import NetworkSignature
+from tcja_runtime.bundle.network_signature import NetworkSignature
 
 Kind = Literal["input", "product", "spiking", "pooling", "attention", "unjudged", "join", "output"]
 

@@ -35,7 +35,7 @@ from tcja_exporters.graph.exported import Exported
 from tcja_exporters.graph.time_axes import MOVES, StepwiseTensors, stepwise_tensors
 from tcja_exporters.passes.pool_before_gates import pool_before_gates
 from tcja_exporters.time_forms.stepwise import one_step
-from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.bundle.network_signature import Layer
 from tcja_runtime.bundle.stepwise import HEAD, TAIL, Feature, State, Streaming
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput

@@ -33,7 +33,7 @@ from torch import nn
 
 from tcja_exporters import custom_op
 from tcja_exporters.graph.naming import module_of
-from tcja_runtime.bundle.signature import UnjudgedLayer
+from tcja_runtime.bundle.network_signature import UnjudgedLayer
 
 _LEVELS = 16
 """The largest number of levels of a rounding that counts as firing. A quantiser of 4 bits has as many, and is none."""

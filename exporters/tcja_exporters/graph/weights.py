@@ -16,7 +16,7 @@ import onnx_graphsurgeon as gs
 from torch import nn
 
 from tcja_exporters.passes.origins import NOTHING, Norm, first_names, origin_of
-from tcja_runtime.bundle.signature import Weight
+from tcja_runtime.bundle.network_signature import Weight
 
 _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _WEIGHT, _ZERO, _ONE, _VARIANCE = "weight", "zero", "one", "variance"

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from tcja_exporters.modules.neurons import spiking_neurons
-from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.bundle.network_signature import Layer
 from tcja_runtime.constant_arrays import array_of
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence import stimulus

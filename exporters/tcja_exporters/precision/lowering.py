@@ -19,7 +19,7 @@ from tcja_exporters.precision.fp16 import to_half
 from tcja_exporters.precision.int8 import to_int8
 from tcja_exporters.precision.selection import lowerable
 from tcja_exporters.reference import recorder
-from tcja_runtime.bundle.signature import Weight
+from tcja_runtime.bundle.network_signature import Weight
 from tcja_runtime.data.contract import Floats
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from tcja_exporters import custom_op
 from tcja_exporters.graph.exported import Exported
-from tcja_runtime.bundle.signature import Layer, Weight
+from tcja_runtime.bundle.network_signature import Layer, Weight
 from tcja_runtime.errors import BadInput
 
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)

@@ -27,7 +27,7 @@ from tcja_exporters.reference.bounds import OWN_ROUNDING, Bound, Bounds
 from tcja_exporters.reference.layer_recorder import Integration
 from tcja_exporters.reference.propagation import Propagation
 from tcja_exporters.reference.recorder import replaced
-from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.bundle.network_signature import Layer
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence.rounding import Arithmetic, fires_within, membrane_error, reset_error
 from tcja_runtime.evidence.spike_counts import FreeRunningBounds

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
 from tcja_exporters.reference.bounds import OWN_ROUNDING, Bound, Bounds, magnitude, sums_are_exact
-from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.bundle.network_signature import Layer
 from tcja_runtime.constant_arrays import array_of
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import stimulus

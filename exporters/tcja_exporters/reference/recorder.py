@@ -24,7 +24,7 @@ from tcja_exporters.reference.bounds import OWN_ROUNDING, Bounds
 from tcja_exporters.reference.layer_recorder import Integration, LayerRecorder, sampled_witnesses
 from tcja_exporters.reference.propagation import Propagation
 from tcja_exporters.reference.taps import fired_output, read_steps, readout_input, tapped
-from tcja_runtime.bundle.signature import Layer, NetworkSignature, Tap, Weight
+from tcja_runtime.bundle.network_signature import Layer, NetworkSignature, Tap, Weight
 from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.evidence import stimulus
 from tcja_runtime.evidence.predictions import Predictions

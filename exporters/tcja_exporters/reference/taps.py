@@ -20,7 +20,7 @@ from tcja_exporters import custom_op
 from tcja_exporters.modules import attention
 from tcja_exporters.modules.layers import PerStep, Readout, TetPerStep
 from tcja_exporters.modules.neurons import SpikingNeuron
-from tcja_runtime.bundle.signature import Layer, NetworkSignature, Tap
+from tcja_runtime.bundle.network_signature import Layer, NetworkSignature, Tap
 from tcja_runtime.model_file.tensor_names import current_tensor, spikes_tensor
 
 _PER_STEP = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Linear)

@@ -27,7 +27,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from tcja_exporters.time_forms.nodes import FLOAT_BITS, HALF_BITS, Nodes
-from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.bundle.network_signature import Layer
 from tcja_runtime.model_file.tensor_names import PLACES, SPIKE_COUNTS, spikes_tensor
 
 MOST_NEURONS = 2**FLOAT_BITS

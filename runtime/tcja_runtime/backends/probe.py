@@ -12,7 +12,7 @@ from tcja_runtime.backends import select
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.session import Opener, Session
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
-from tcja_runtime.bundle.signature import NetworkSignature, Tap
+from tcja_runtime.bundle.network_signature import NetworkSignature, Tap
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence.trace import Observation, Reference, Spikes, Values
 from tcja_runtime.files.folder import Files, read_model

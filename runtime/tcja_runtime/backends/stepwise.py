@@ -23,7 +23,7 @@ from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.proven import Proven
 from tcja_runtime.backends.session import Session
 from tcja_runtime.bundle.bundle import Bundle
-from tcja_runtime.bundle.signature import NetworkSignature
+from tcja_runtime.bundle.network_signature import NetworkSignature
 from tcja_runtime.bundle.stepwise import HEAD, TAIL, Streaming
 from tcja_runtime.choices import PROVIDERS
 from tcja_runtime.counting import agree, counted

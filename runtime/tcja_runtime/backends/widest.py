@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
-from tcja_runtime.bundle.signature import NetworkSignature
+from tcja_runtime.bundle.network_signature import NetworkSignature
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence.largest_bounds import shares
 from tcja_runtime.evidence.rounding import Arithmetic

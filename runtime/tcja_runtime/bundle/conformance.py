@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
-from tcja_runtime.bundle.signature import NetworkSignature
+from tcja_runtime.bundle.network_signature import NetworkSignature
 from tcja_runtime.bundle.stepwise import HEAD, TAIL, Streaming
 from tcja_runtime.constant_arrays import array_of
 from tcja_runtime.errors import BadInput, ParityNotMet

@@ -8,9 +8,9 @@ import json
 from typing import Any, TypedDict
 
 from tcja_runtime import records
+from tcja_runtime.bundle.network_signature import Layer, NetworkSignature, Tap, UnjudgedLayer, Weight
 from tcja_runtime.bundle.parity_summary import ParitySummary, of_today
 from tcja_runtime.bundle.sidecar import EngineInfo
-from tcja_runtime.bundle.signature import Layer, NetworkSignature, Tap, UnjudgedLayer, Weight
 from tcja_runtime.bundle.statistics.firing import FiringStatistics
 from tcja_runtime.bundle.statistics.inputs import Figures, InputStatistics
 from tcja_runtime.bundle.stepwise import Streaming

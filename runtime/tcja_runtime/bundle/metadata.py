@@ -12,7 +12,7 @@ from typing import Any
 
 from tcja_runtime import records
 from tcja_runtime.bundle.manifest import Manifest
-from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.bundle.network_signature import Layer
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.files.text import parsed, storable
 from tcja_runtime.model_file import protobuf

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime.bundle.signature import Layer, Weight
+from tcja_runtime.bundle.network_signature import Layer, Weight
 from tcja_runtime.constant_arrays import array_of
 from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.evidence.trace import Spikes

@@ -18,8 +18,8 @@ from tcja_deploy.parity.verdict import Parity
 from tcja_deploy.verify import verify
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, Bundle
 from tcja_runtime.bundle.manifest import Manifest
+from tcja_runtime.bundle.network_signature import Layer
 from tcja_runtime.bundle.parity_summary import ParitySummary
-from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.bundle.writing import write_manifest
 from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import golden

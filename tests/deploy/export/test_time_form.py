@@ -26,8 +26,8 @@ from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.bundle.bundle import PLAIN_MODEL, Bundle
 from tcja_runtime.bundle.engines import Engine
 from tcja_runtime.bundle.manifest import Manifest, TimeForms
+from tcja_runtime.bundle.network_signature import Layer
 from tcja_runtime.bundle.sidecar import KernelPlan
-from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.choices import TIME_FORMS
 from tcja_runtime.errors import BadInput
 from tcja_runtime.machine import gpu

@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 from tcja_exporters import custom_op, time_forms
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, Bundle
 from tcja_runtime.bundle.manifest import Manifest
-from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.bundle.network_signature import Layer
 from tcja_runtime.bundle.writing import write_manifest
 from tcja_runtime.model_file import scan_pooling
 from tcja_runtime.model_file.tensor_names import current_tensor, spikes_tensor

@@ -11,7 +11,7 @@ import pytest
 from tcja_deploy.parity.checks import misfires, misintegrates
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.probe import Probe
-from tcja_runtime.bundle.signature import Layer, NetworkSignature
+from tcja_runtime.bundle.network_signature import Layer, NetworkSignature
 from tcja_runtime.constant_arrays import ConstantArray, array_of, constant
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.neuron import NeuronSpec

@@ -16,8 +16,8 @@ from tcja_deploy.report.page import render
 from tcja_deploy.report.page_data import PageData
 from tcja_exporters.graph.outline import Block
 from tcja_runtime.bundle.manifest import Manifest, TimeForms
+from tcja_runtime.bundle.network_signature import Layer
 from tcja_runtime.bundle.parity_summary import ParitySummary
-from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.evidence.agreement import Accuracy, Agreement
 from tcja_runtime.evidence.anytime import FRAMES_SHOWN, STEPS_READ, Curve

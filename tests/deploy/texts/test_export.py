@@ -1,7 +1,7 @@
 import numpy as np
 
 from tcja_deploy.texts.export import neurons
-from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.bundle.network_signature import Layer
 from tcja_runtime.neuron import NeuronSpec
 
 

@@ -14,7 +14,7 @@ from tcja_exporters.networks import NETWORKS
 from tcja_exporters.reference import recorder
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.probe import Probe
-from tcja_runtime.bundle.signature import Layer, Tap
+from tcja_runtime.bundle.network_signature import Layer, Tap
 from tcja_runtime.data.contract import InputContract
 
 from ... import networks

@@ -12,7 +12,7 @@ from torch.nn import functional
 from tcja_exporters.graph.export import export_onnx
 from tcja_exporters.graph.exported import Exported
 from tcja_exporters.modules.neurons import SpikingNeuron
-from tcja_runtime.bundle.signature import UnjudgedLayer
+from tcja_runtime.bundle.network_signature import UnjudgedLayer
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.neuron import NeuronSpec
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from tcja_exporters.reference.recorder import with_weights
-from tcja_runtime.bundle.signature import Weight
+from tcja_runtime.bundle.network_signature import Weight
 from tcja_runtime.evidence import stimulus
 
 from ..peers import odd

@@ -16,7 +16,7 @@ from tcja_exporters.reference import recorder
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.bundle import PLAIN_MODEL
-from tcja_runtime.bundle.signature import NetworkSignature
+from tcja_runtime.bundle.network_signature import NetworkSignature
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.model_file.tensor_names import spikes_tensor

@@ -11,7 +11,7 @@ import torch
 from tcja_exporters.modules.neurons import SpikingNeuron
 from tcja_exporters.reference.free_running import free_running_bounds
 from tcja_exporters.reference.recorder import layers, record, replaced, signature
-from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.bundle.network_signature import Layer
 from tcja_runtime.evidence.rounding import BFLOAT16, FLOAT32
 from tcja_runtime.neuron import NeuronSpec, fire
 

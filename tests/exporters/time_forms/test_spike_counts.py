@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from tcja_exporters.time_forms.spike_counts import count_spikes, words_of
-from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.bundle.network_signature import Layer
 from tcja_runtime.choices import TIME_FORMS
 from tcja_runtime.model_file.tensor_names import SPIKE_COUNTS
 from tcja_runtime.neuron import NeuronSpec, fire

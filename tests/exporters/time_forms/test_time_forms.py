@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.bundle.network_signature import Layer
 from tcja_runtime.choices import TIME_FORMS
 from tcja_runtime.evidence.stimulus import ties
 from tcja_runtime.neuron import NeuronSpec, fire, membranes

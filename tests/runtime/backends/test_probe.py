@@ -12,7 +12,7 @@ from tcja_exporters.reference import recorder
 from tcja_exporters.reference.taps import find_taps
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL
-from tcja_runtime.bundle.signature import Tap
+from tcja_runtime.bundle.network_signature import Tap
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.evidence.trace import Reference, Witnesses
 from tcja_runtime.neuron import NeuronSpec

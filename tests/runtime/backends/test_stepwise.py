@@ -10,7 +10,7 @@ import pytest
 
 from tcja_runtime.backends import stepwise
 from tcja_runtime.backends.stepwise import Streams
-from tcja_runtime.bundle.signature import NetworkSignature
+from tcja_runtime.bundle.network_signature import NetworkSignature
 from tcja_runtime.bundle.stepwise import Feature, State, Streaming
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput, Unavailable

@@ -12,7 +12,7 @@ from onnx.reference import ReferenceEvaluator
 
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.widest import widest
-from tcja_runtime.bundle.signature import Layer, NetworkSignature
+from tcja_runtime.bundle.network_signature import Layer, NetworkSignature
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.evidence.largest_bounds import shares
 from tcja_runtime.evidence.rounding import FLOAT32

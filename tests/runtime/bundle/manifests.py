@@ -1,8 +1,8 @@
 """A manifest of a small network, and the files of its bundle."""
 
 from tcja_runtime.bundle.manifest import Manifest, TimeForms
+from tcja_runtime.bundle.network_signature import Layer, Tap
 from tcja_runtime.bundle.parity_summary import ParitySummary
-from tcja_runtime.bundle.signature import Layer, Tap
 from tcja_runtime.bundle.stepwise import Feature, State, Streaming
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.neuron import NeuronSpec

@@ -21,8 +21,8 @@ from tcja_deploy.export.request import ExportRequest
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.card import CardFile, card, code, plain
 from tcja_runtime.bundle.manifest import Manifest, TimeForms
+from tcja_runtime.bundle.network_signature import Layer
 from tcja_runtime.bundle.parity_summary import ParitySummary
-from tcja_runtime.bundle.signature import Layer
 from tcja_runtime.bundle.writing import write_manifest
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput

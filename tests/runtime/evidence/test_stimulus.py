@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tcja_runtime.bundle.signature import Layer, Weight
+from tcja_runtime.bundle.network_signature import Layer, Weight
 from tcja_runtime.constant_arrays import array_of
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.evidence import stimulus

@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.bundle.network_signature import Layer
 from tcja_runtime.bundle.statistics.inputs import FEWEST, Figures, Spread, farthest
 
 _RATE, _UNEVENNESS = "rate of ", "unevenness of "

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tcja_runtime import records
-from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.bundle.network_signature import Layer
 from tcja_runtime.bundle.statistics.firing import FiringStatistics, fired
 from tcja_runtime.bundle.statistics.inputs import FEWEST
 from tcja_runtime.neuron import NeuronSpec
