@@ -3,8 +3,8 @@
 The reference is the trained network, computed in float64. Spikes and signals are [T, N, ...]. A signal is one of these:
 
 * the input current of a spiking layer; it has the name of the layer;
-* another tensor that parity reads, such as a part of an attention block (`tcja_runtime.bundle.network_signature.Tap`); it has
-  the name of the tap.
+* another tensor that parity reads, such as a part of an attention block
+  (`tcja_runtime.bundle.network_signature.Tap`); it has the name of the tap.
 """
 
 from __future__ import annotations
