@@ -159,9 +159,11 @@ def run_one(name: str, inputs: int) -> None:
 
     def mutate(content: bytes, longest: int, seed: int) -> bytes:
         rng = random.Random(seed)
-        if rng.randrange(4) == 0:
+        how = rng.randrange(4)
+        if how == 0:
             return bytes(atheris.Mutate(content, longest))
-        return parser.damage(rng, content, bytes_of)[:longest]
+        # What is damaged only once goes deep; most of what coverage finds is refused early.
+        return parser.damage(rng, content if how == 1 else rng.choice(seeds), bytes_of)[:longest]
 
     fast = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="tcja-fuzz-", dir=fast if fast.is_dir() else None))
