@@ -6,11 +6,13 @@ BESIDE := $(INSTALL) --no-deps --upgrade --target .venv
 INSTALLED := .venv/.installed
 TESTABLE := .venv/.testable
 ALL_TESTABLE := .venv/.all-testable
+PACKAGING := .venv/packaging/.installed
+AUDITING := .venv/audit/.installed
 # A process a core, as the tests compute on one thread each; a file is one process's, so that what it makes is made once.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 EXAMPLE := examples/fashion_mnist
 
-.PHONY: help setup demo test test-all fuzz kill lint docs pictures bench clean
+.PHONY: help setup demo test test-all fuzz release sbom audit lint docs pictures kill bench clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1,\2/p' $(MAKEFILE_LIST) | while IFS=, read -r target does; do \
@@ -33,7 +35,7 @@ $(TESTABLE): $(INSTALLED)
 	@touch $@
 
 # Compilers and other people's releases, most of which cannot be installed beside each other.
-$(ALL_TESTABLE): $(TESTABLE)
+$(ALL_TESTABLE): $(TESTABLE) $(PACKAGING) $(AUDITING)
 	@echo "Set-up of all tests, once: pip installs compilers and other people's releases in .venv, 1 GB."
 	$(INSTALL) -c constraints.txt --no-deps evio faery hdf5plugin
 	$(INSTALL) -c constraints.txt model-signing pyopenssl
@@ -42,7 +44,6 @@ $(ALL_TESTABLE): $(TESTABLE)
 		$(BESIDE)/spikingjelly-2 spikingjelly==2.0.0 loguru==0.7.3; fi
 	$(BESIDE)/tonic tonic==1.7.0
 	$(BESIDE)/sinabs sinabs==3.1.3 pbr==7.1.3
-	$(INSTALL) --upgrade --target .venv/packaging build==1.6.1 cffconvert==2.0.0 twine==7.0.0
 	# For the neuron's kernel, none of which needs a GPU: CUDA's compilers and assemblers, TensorRT's
 	# bindings with the lean runtime that holds the plugin registry, and the NumPy that older bindings were built for.
 	$(BESIDE)/cuda-12 nvidia-cuda-nvrtc-cu12==12.6.85 nvidia-cuda-nvcc-cu12==12.6.85
@@ -72,6 +73,27 @@ fuzz: $(TESTABLE) ## damage files of all kinds, 100,000 inputs a parser; takes h
 	@test -d .venv/atheris || $(INSTALL) -c constraints.txt --no-deps --target .venv/atheris atheris
 	PYTHONPATH=.venv/atheris $(BIN)/python -m tests.fuzz.campaign
 
+# Two builds are equal to the byte; `build` and setuptools have versions for that.
+release: $(PACKAGING) sbom ## build a release in dist, each time the same to the byte
+	PYTHONPATH=.venv/packaging $(BIN)/python tools/release.py
+
+$(PACKAGING): $(INSTALLED)
+	@$(INSTALL) --upgrade --target .venv/packaging build==1.6.1 cffconvert==2.0.0 twine==7.0.0
+	@touch $@
+
+sbom: $(AUDITING) ## write what is installed, and its licences, in dist (CycloneDX)
+	@mkdir -p dist
+	.venv/audit/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-reproducible \
+		--output-format JSON --output-file dist/tcja-deploy.cdx.json
+
+audit: $(AUDITING) ## ask for known weaknesses of what is installed
+	$(BIN)/python tools/audit.py
+
+$(AUDITING): $(INSTALLED)
+	@$(PYTHON) -m venv .venv/audit
+	@.venv/audit/bin/python tools/install.py pip-audit==2.10.1 cyclonedx-bom==7.5.0
+	@touch $@
+
 lint: setup ## check the code with ruff, mypy and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -93,7 +115,7 @@ pictures: setup ## make the pictures of the documents from real runs; needs Chro
 	$(BIN)/python tools/pictures.py
 	$(BIN)/python tools/figures.py docs/images
 
-kill: setup ## kill commands at 100 random moments, and count what they leave; takes a quarter of an hour
+kill: setup ## kill commands at 100 random moments; takes a quarter of an hour
 	$(BIN)/python -m benchmarks.robustness.kill
 
 bench: $(TESTABLE) ## measure ratios against named peers; takes most of an hour
