@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import mmap
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -24,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime.errors import BadInput, Unavailable, first_line
+from tcja_runtime.events.formats.arrays.hdf5_heaps import check_heaps
 from tcja_runtime.files import limits
 from tcja_runtime.files.kinds import Kind, kind_in, other_kind
 from tcja_runtime.machine.versions import too_old, version
@@ -37,7 +37,6 @@ PACKAGES = ("h5py", "nir")
 """The packages that read a file."""
 _METADATA = "metadata"  # free notes of the writer, which are not read
 _DEPTH, _MOST_NAMES = 16, 100_000  # of groups in groups; of groups and datasets
-_HEAP = b"GCOL\1\0\0\0"  # a place of texts
 _TEXTS = 2**20  # bytes of all names and types
 
 
@@ -74,38 +73,13 @@ def read(path: Path) -> Fields:
     import h5py
 
     try:
-        _check_heaps(path)
+        check_heaps(path)
         with h5py.File(path, "r", locking=False) as file:
             if "node" not in file or file.get("node", getclass=True) is not h5py.Group:
                 raise BadInput(f"{path} is HDF5, but no NIR graph: it has no group 'node'; see nir.write")
             return _Reader(path, room=limits.room(path.stat().st_size)).group(file, "node", 0)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:  # h5py raises all of these
         raise BadInput(f"{path} is truncated or damaged ({first_line(error)}); copy it again") from error
-
-
-def _check_heaps(path: Path) -> None:
-    """Check the places of the texts in a file: in some damaged ones, the HDF5 library (2.0) never ends.
-
-    A global heap is "GCOL", its version, 1, in 4 bytes, and its size in 8. Then come objects: the index in 2 bytes, 6
-    other ones, the size of the data in 8, and the data, padded to 8 bytes. The object 0 is the free space up to the end
-    of the heap; its size includes its first 16 bytes.
-
-    Raises:
-        BadInput: an object ends behind its heap, or the free space does not end with it.
-    """
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        start = content.find(_HEAP)
-        while start >= 0:
-            at, end = start + 16, start + int.from_bytes(content[start + 8 : start + 16], "little")
-            while at + 16 <= end <= len(content):
-                size = int.from_bytes(content[at + 8 : at + 16], "little")
-                if content[at : at + 2] == b"\0\0":
-                    at += size if size else end  # free space without a size would be read again and again
-                    break
-                at += 16 + -(-size // 8) * 8
-            if end > len(content) or at > end:
-                raise BadInput(f"{path} is damaged: the heap of texts at byte {start:,} does not fit; copy it again")
-            start = content.find(_HEAP, start + len(_HEAP))
 
 
 @dataclasses.dataclass

@@ -260,6 +260,36 @@ def test_damage_is_refused_in_a_line(file):
         recording(file)
 
 
+def test_a_damaged_heap_is_refused_before_the_text_in_it_is_read(file):
+    """The free space behind the text has no size, on which the HDF5 library never ends."""
+    with h5py.File(file, "w") as made:
+        made["CD/events"] = writers.table(EVENTS, [("x", "<u2"), ("y", "<u2"), ("p", "<i2"), ("t", "<i8")])
+        made.attrs["geometry"] = "640x480"
+    content = bytearray(file.read_bytes())
+    at = content.index(b"GCOL") + 16
+    while content[at : at + 2] != b"\0\0":
+        at += 16 + -(-content[at + 8] // 8) * 8
+    content[at + 8 : at + 16] = bytes(8)
+    file.write_bytes(content)
+    with pytest.raises(
+        BadInput, match=r"a\.h5 is damaged: the heap of texts at byte [\d,]+ does not fit; copy it again"
+    ):
+        recording(file)
+
+
+@pytest.mark.parametrize("kind", ["S", "vlen", "group"])
+def test_what_is_no_number_is_no_offset_and_no_index(file, kind):
+    with h5py.File(file, "w") as made:
+        for name, values in {"t": T, "x": X, "y": Y, "p": P}.items():
+            made[f"events/{name}"] = values
+        for name, text in (("t_offset", "5"), ("ms_to_idx", ["5"])):
+            if kind == "group":
+                made.create_group(name)
+            else:
+                made.create_dataset(name, data=text, dtype=h5py.string_dtype(length=None if kind == "vlen" else 1))
+    assert listed(read(file)) == EVENTS
+
+
 def test_memory_does_not_grow_with_the_file(file, monkeypatch):
     monkeypatch.setattr("tcja_runtime.events.formats.arrays.hdf5.STEP", 2**12)
     peaks = []

@@ -39,6 +39,7 @@ from tcja_runtime.events.formats.arrays.columns import (
     columns_of,
     ordered,
 )
+from tcja_runtime.events.formats.arrays.hdf5_heaps import check_heaps
 from tcja_runtime.events.formats.packages import require
 
 PACKAGE, CODECS = "h5py", "hdf5plugin"
@@ -86,7 +87,7 @@ def open_recording(path: Path, options: ReadOptions) -> TableRecording:
     require(PACKAGE, path, "HDF5")
     with _opened(path) as file:
         place = _chosen(path, _places(file, path), options)
-        sensor = _sensor(file)
+        sensor = _sensor(file, path)
         table = _of_group(file, place, path) if place.grouped else _of_dataset(file, place, options, path)
     return TableRecording.of(path, "hdf5", table, options, sensor)
 
@@ -101,7 +102,7 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         with h5py.File(path, "r", locking=False, rdcc_nbytes=_CACHE) as file:
             yield file
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:  # all of these are raised for damage
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:  # raised for damage
         raise BadInput(f"{path} is damaged, or is not HDF5: {first_line(error)}") from error
 
 
@@ -178,7 +179,8 @@ def _of_group(file: Any, place: _Place, path: Path) -> Table:
     above = file[place.name].parent if place.name else file
     groups = [file[place.name] if place.name else file, above]
     unit = "us" if any(_is_indexed(group, datasets["t"], path) for group in groups) else None
-    offset = int(above["t_offset"][()]) if "t_offset" in above and above["t_offset"].shape == () else 0
+    added = above.get("t_offset")
+    offset = int(added[()]) if getattr(added, "shape", None) == () and added.dtype.kind in "iuf" else 0
     return Table(datasets["t"].dtype, functools.partial(_blocks, path, names, None), unit, offset)
 
 
@@ -264,7 +266,7 @@ def _is_indexed(group: Any, times: Any, path: Path) -> bool:
     """
     for name in _INDEXES:
         index = group.get(name)
-        if index is None or len(getattr(index, "shape", None) or ()) != 1 or not 0 < len(index) < 2**62:
+        if len(getattr(index, "shape", None) or ()) != 1 or index.dtype.kind not in "iuf" or not 0 < len(index) < 2**62:
             continue
         last = len(index) - 1
         event, begin = int(index[last]), 1000 * last
@@ -276,9 +278,16 @@ def _is_indexed(group: Any, times: Any, path: Path) -> bool:
     return False
 
 
-def _sensor(file: Any) -> tuple[int, int] | None:
+def _sensor(file: Any, path: Path) -> tuple[int, int] | None:
     """The rows and columns of the camera, from the attribute `geometry` of Metavision; None without it."""
-    text = file.attrs.get("geometry")
+    import h5py
+
+    kind = h5py.check_string_dtype(file.attrs.get_id("geometry").dtype) if "geometry" in file.attrs else None
+    if kind is None:
+        return None
+    if kind.length is None:  # the text is in a heap
+        check_heaps(path)
+    text = file.attrs["geometry"]
     text = text.decode(errors="replace") if isinstance(text, bytes) else text
     found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text) if isinstance(text, str) else None
     return (int(found[2]), int(found[1])) if found and int(found[1]) and int(found[2]) else None
