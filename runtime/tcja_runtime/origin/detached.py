@@ -40,7 +40,8 @@ def sign(content: bytes, key: Path) -> bytes:
         with in_memory(content) as file:
             done = run(["openssl", "pkeyutl", "-sign", "-inkey", str(key), "-rawin", "-in", file])
     if done.returncode or not done.stdout:
-        raise BadInput(f"`key` {key} cannot sign: {said(done)}; give a private key that this user can read")
+        needs = "it must be a private key that this user can read; a passphrase needs a terminal"
+        raise BadInput(f"`key` {key} cannot sign: {said(done)}; {needs}")
     return done.stdout
 
 

@@ -134,6 +134,6 @@ def check_required(statement: Statement, found: Signer, trusted: Trusted, path: 
         )
     named = ", ".join(map(str, (*trusted.keys, *trusted.identities)))
     raise BadInput(
-        f"the signature of {path} is wrong: {statement.name} was changed after it was signed, or by none of those whom "
-        f"you trust ({named}) it was signed; take the bundle from whom you trust"
+        f"the signature of {path} is wrong: none of those whom you trust made it ({named}), or {statement.name} was "
+        "changed after that; take the bundle from its maker again"
     )

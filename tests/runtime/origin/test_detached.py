@@ -58,12 +58,15 @@ def test_a_signature_of_ssh_for_another_purpose_is_not_taken(tmp_path):
 def test_a_key_that_cannot_sign_says_why(tmp_path):
     private, _ = signing.pem_key(tmp_path)
     private.write_text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
-    with pytest.raises(BadInput, match=r"`key` .*pem\.pem cannot sign: .*; give a private key that this user can read"):
+    with pytest.raises(
+        BadInput,
+        match=r"`key` .*pem\.pem cannot sign: .*; it must be a private key that this user can read",
+    ):
         detached.sign(CONTENT, private)
     private, _ = signing.ssh_key(tmp_path)
     private.chmod(0o644)
     if os.geteuid() == private.stat().st_uid:
-        with pytest.raises(BadInput, match="cannot sign: .*; give a private key that this user can read"):
+        with pytest.raises(BadInput, match="cannot sign: .*; it must be a private key that this user can read"):
             detached.sign(CONTENT, private)
 
 
