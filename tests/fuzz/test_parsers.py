@@ -78,8 +78,10 @@ def test_damaged_content(tmp_path, name, count):
     seeds = parser.seeds(room)
     assert all(judged(parser, room, seed) for seed in seeds)
     found = outcomes(parser, seeds, lambda content: judged(parser, room, content), count)
-    assert found[True] > 0
-    assert (found[False] > 0) == (name not in ALL_READ)
+    assert sum(found.values()) >= count
+    if count > 30:  # else it may be that none is read, as of some formats one in fifty is
+        assert found[True] > 0
+        assert (found[False] > 0) == (name not in ALL_READ)
 
 
 @pytest.mark.slow
