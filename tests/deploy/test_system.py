@@ -167,13 +167,14 @@ def limited(which: int, value: int) -> Callable[[], None]:
     ("limit", "message"),
     [
         (limited(resource.RLIMIT_AS, 400 * 2**20), "memory"),
-        (limited(resource.RLIMIT_AS, 100 * 2**20), "memory"),  # OpenBLAS would end the process, with 1
+        (limited(resource.RLIMIT_AS, 75 * 2**20), "memory"),  # OpenBLAS would end the process, with 1
         pytest.param(limited(resource.RLIMIT_AS, 250 * 2**20), "memory", marks=pytest.mark.slow),
+        pytest.param(limited(resource.RLIMIT_NOFILE, 5), "Too many open files", marks=pytest.mark.slow),
         pytest.param(
             limited(resource.RLIMIT_FSIZE, 2**15), "the disk of a.bundle is full; nothing", marks=pytest.mark.slow
         ),
     ],
-    ids=["memory", "memory for numpy", "memory for libraries", "size of files"],
+    ids=["memory", "memory for numpy", "memory for libraries", "open files", "size of files"],
 )
 def test_a_limit_of_the_machine(tmp_path, name, limit, message):
     networks.SMALL[name].checkpoint(tmp_path / "a.pth")

@@ -13,7 +13,6 @@ import os
 import re
 import secrets
 import shutil
-import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,15 +37,12 @@ def unfinished_folder(parent: Path, mode: int = 0o777) -> Iterator[Path]:
         OSError: the folder cannot be made.
     """
     place, descriptor = _made(parent, lambda place: place.mkdir(mode))
-    try:
+    with contextlib.ExitStack() as until:  # whatever fails, or is interrupted, the rest is done
+        until.callback(_remove, place)
+        until.callback(os.close, descriptor)  # before, as deleting needs descriptors, of which there may be no more
         sweeper = _sweep_after_this_process(place)
-        try:
-            yield place
-        finally:
-            shutil.rmtree(place, ignore_errors=True)
-            sweeper.communicate()
-    finally:
-        os.close(descriptor)
+        until.callback(sweeper.communicate)
+        yield place
 
 
 @contextlib.contextmanager
@@ -62,11 +58,11 @@ def unfinished_file(parent: Path) -> Iterator[Path]:
     try:
         yield place
     finally:
-        place.unlink(missing_ok=True)
         os.close(descriptor)
+        _remove(place)
 
 
-def try_to_lock(descriptor: int) -> bool:
+def _try_to_lock(descriptor: int) -> bool:
     """Lock an open file or folder until its descriptor is closed. Returns whether it is locked.
 
     It is not if another process has locked it, or if its file system has no locks, as NFS has none for folders.
@@ -91,7 +87,7 @@ def left_by_dead_process(place: Path) -> Iterator[bool]:
         yield False
         return
     try:
-        yield os.fstat(descriptor).st_uid == os.geteuid() and try_to_lock(descriptor)
+        yield os.fstat(descriptor).st_uid == os.geteuid() and _try_to_lock(descriptor)
     finally:
         os.close(descriptor)
 
@@ -102,30 +98,49 @@ def _made(parent: Path, make: Callable[[Path], None]) -> tuple[Path, int]:
     while True:
         place = parent / f".tcja-deploy-{secrets.token_hex(8)}.partial"
         make(place)
-        with contextlib.suppress(FileNotFoundError):  # before it was locked, another process took it for a left one
-            descriptor = os.open(place, os.O_RDONLY)
-            try:
-                try_to_lock(descriptor)
-                if place.stat().st_ino == os.fstat(descriptor).st_ino:
-                    return place, descriptor
-            except BaseException:
-                os.close(descriptor)
-                raise
+        try:
+            descriptor = _opened(place)
+        except BaseException:
+            _remove(place)
+            raise
+        if descriptor is not None:
+            return place, descriptor
+
+
+def _opened(place: Path) -> int | None:
+    """Open and lock what was just made. Returns its descriptor; None if another process took it for a left one."""
+    descriptor = None
+    try:
+        descriptor = os.open(place, os.O_RDONLY)
+        with contextlib.suppress(OSError):  # the file system has no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # if another process has it locked, that is removing it
+        if os.path.samestat(place.stat(), os.fstat(descriptor)):
+            found, descriptor = descriptor, None
+            return found
+    except FileNotFoundError:
+        pass
+    finally:
+        if descriptor is not None:
             os.close(descriptor)
+    return None
 
 
 def _remove_left(parent: Path) -> None:
     """Remove what dead processes left in a folder."""
     with contextlib.suppress(OSError), os.scandir(parent) as entries:
-        for entry in entries:
-            if not _NAME.fullmatch(entry.name):
-                continue
-            place = Path(entry.path)
-            with left_by_dead_process(place) as left, contextlib.suppress(OSError):
-                if left and stat.S_ISDIR(place.lstat().st_mode):
-                    shutil.rmtree(place, ignore_errors=True)
-                elif left:
-                    place.unlink()
+        for place in (Path(entry.path) for entry in entries if _NAME.fullmatch(entry.name)):
+            with left_by_dead_process(place) as left:
+                if left:
+                    _remove(place)
+
+
+def _remove(place: Path) -> None:
+    """Remove a file or folder as far as possible."""
+    if place.is_dir():
+        shutil.rmtree(place, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            place.unlink()
 
 
 _SWEEP = "import shutil, sys; sys.stdin.read(); shutil.rmtree(sys.argv[1], ignore_errors=True)"

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,18 @@ def test_a_file_system_without_locks_keeps_what_is_left(tmp_path, monkeypatch):
     with unfinished_folder(tmp_path) as place:
         assert place.exists()
     assert os.listdir(tmp_path) == [NAME]
+
+
+def test_what_is_just_made_is_never_taken_for_left(tmp_path):
+    """While others look for what was left, between the making and the lock, too."""
+
+    def make() -> None:
+        for _ in range(100):
+            with unfinished_file(tmp_path) as file:
+                file.write_text("x")
+                assert file.read_text() == "x"
+
+    with ThreadPoolExecutor(6) as threads:
+        for made in [threads.submit(make) for _ in range(6)]:
+            made.result()
+    assert os.listdir(tmp_path) == []
