@@ -1,9 +1,10 @@
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -112,16 +113,28 @@ def test_a_file_system_without_locks_keeps_what_is_left(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == [NAME]
 
 
-def test_what_is_just_made_is_never_taken_for_left(tmp_path):
-    """While others look for what was left, between the making and the lock, too."""
+def test_what_is_taken_for_left_before_it_is_locked_is_made_anew(tmp_path, monkeypatch):
+    """Another process locks it between the making and the lock, and removes it."""
+    touch, taken = Path.touch, []
 
-    def make() -> None:
-        for _ in range(100):
-            with unfinished_file(tmp_path) as file:
-                file.write_text("x")
-                assert file.read_text() == "x"
+    def taken_at_once(path, **options):
+        touch(path, **options)
+        if taken:
+            return
+        taken.append(path)
+        descriptor = os.open(path, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
 
-    with ThreadPoolExecutor(6) as threads:
-        for made in [threads.submit(make) for _ in range(6)]:
-            made.result()
+        def remove() -> None:
+            time.sleep(0.1)
+            path.unlink()
+            os.close(descriptor)
+
+        threading.Thread(target=remove).start()
+
+    monkeypatch.setattr(Path, "touch", taken_at_once)
+    with unfinished_file(tmp_path) as file:
+        assert taken != [file]
+        assert file.exists()
+        assert os.listdir(tmp_path) == [file.name]
     assert os.listdir(tmp_path) == []
