@@ -121,8 +121,9 @@ class Bundle:
             if not folder.exists():
                 put_back(folder)  # a build may have been killed while it exchanged the bundle
             return _opened(folder, trust, to_run=argument("to_run", to_run, bool), check_signature=check_signature)
-        except OSError as error:
-            raise user_error(error, folder if error.filename is None else None) or error from error
+        except (OSError, MemoryError) as error:
+            unnamed = isinstance(error, OSError) and error.filename is None
+            raise user_error(error, folder if unnamed else None) or error from error
 
     def read(self, name: str) -> bytes:
         """Returns the content of a file, whose hash is the manifest's.
@@ -140,7 +141,7 @@ class Bundle:
             raise BadInput(f"{self.path / MANIFEST} does not list {name}; {AGAIN}")
         try:
             return _checked(self.path, name, self.files[name])
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             raise user_error(error) or error from error
 
     def release(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.engines import engines
 from tcja_runtime.bundle.writing import write_manifest
-from tcja_runtime.errors import BadInput
+from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.files.staging import staged
 from tcja_runtime.origin.trust import Trust
 
@@ -346,3 +346,16 @@ def test_each_file_is_opened_once(folder, monkeypatch):
     assert sorted(name for name in opened if "." in name and name != "a.bundle") == sorted(
         [*FILES, "README.md", "manifest.json", "model.engine"]
     )
+
+
+def test_too_little_memory_is_no_bug(folder, monkeypatch):
+    opened = Bundle.open(folder)
+    opened.release()
+
+    def full(*_args):
+        raise MemoryError
+
+    monkeypatch.setattr(hashlib, "sha256", full)
+    for call in (lambda: Bundle.open(folder, to_run=True), lambda: opened.read("weights.bin")):
+        with pytest.raises(Unavailable, match="memory"):
+            call()
