@@ -47,11 +47,13 @@ def _check(stream: IO[bytes], path: Path) -> None:
                 operations += 1
                 machine.do(operation, argument)
                 if operations > MOST_OPERATIONS:
-                    raise BadInput(f"{path} has more than {MOST_OPERATIONS:,} values beside its weights; save fewer")
+                    raise BadInput(
+                        f"{path} has more than {MOST_OPERATIONS:,} steps in its pickle; save fewer keys and values"
+                    )
                 if isinstance(argument, str) and len(argument) > LONGEST_TEXT:
                     raise BadInput(f"{path} has a text of {len(argument):,} characters, more than {LONGEST_TEXT:,}")
                 if machine.repeated > MOST_REPEATED:
-                    raise BadInput(f"{path} repeats more than {MOST_REPEATED:,} values beside its weights")
+                    raise BadInput(f"{path} repeats more than {MOST_REPEATED:,} values in its pickle")
         except (ValueError, IndexError, KeyError):
             return
 

@@ -17,9 +17,12 @@ def doubled(times: int) -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (doubled(60), r"^a\.pth repeats more than 1,048,576 values beside its weights$"),
-        (b"\x80\x02N" + b"2\x86" * 60 + b".", r"^a\.pth repeats more than 1,048,576 values beside its weights$"),
-        (b"\x80\x02" + b"N" * 2**20 + b".", r"^a\.pth has more than 1,048,576 values beside its weights; save fewer$"),
+        (doubled(60), r"^a\.pth repeats more than 1,048,576 values in its pickle$"),
+        (b"\x80\x02N" + b"2\x86" * 60 + b".", r"^a\.pth repeats more than 1,048,576 values in its pickle$"),
+        (
+            b"\x80\x02" + b"N" * 2**20 + b".",
+            r"^a\.pth has more than 1,048,576 steps in its pickle; save fewer keys and values$",
+        ),
         (pickle.dumps({"k" * 5_000_000: 1}, 2), r"^a\.pth has a text of 5,000,000 characters, more than 4,194,304$"),
         (b"\x80\x02N." * 4 + doubled(60), "repeats more than 1,048,576 values"),
     ],
