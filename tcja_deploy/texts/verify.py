@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
+from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from tcja_deploy.parity.bisect import Culprit
+from tcja_deploy.texts.inspect.facts import classes_line, input_line
 from tcja_deploy.texts.options import BRIEF, TextOptions
 from tcja_deploy.texts.parity import details_text, verdict_text
 from tcja_deploy.texts.sign import origin_lines
 from tcja_deploy.texts.table import paragraph, whole
 from tcja_deploy.verify import Verified
+from tcja_runtime.bundle.manifest import Manifest
+from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.constant_arrays import array_of
+from tcja_runtime.counting import counted
 
 
 def verified_text(verified: Verified, options: TextOptions = BRIEF) -> RenderableType:
@@ -27,6 +34,8 @@ def verified_text(verified: Verified, options: TextOptions = BRIEF) -> Renderabl
     if verified.culprit:
         parts.append(_culprit(verified.culprit))
     parts += [paragraph(line) for line in origin_lines(verified.bundle)]
+    if report.met and not verified.bundle.origin.manifest.trusted:
+        parts += [paragraph(line) for line in _unproven(verified.bundle.manifest, options)]
     if options.details:
         parts += details_text(report, options)
     taken = verified.bundle.manifest.classifies
@@ -37,6 +46,23 @@ def verified_text(verified: Verified, options: TextOptions = BRIEF) -> Renderabl
     if options.more and not options.details:
         parts.append(Text(options.more))
     return Group(*parts)
+
+
+def _unproven(manifest: Manifest, options: TextOptions) -> list[str]:
+    """Return what a bundle says of itself and no comparison on this machine can prove, for the eye."""
+    lines = [input_line(manifest.input), _thresholds(manifest.layers)]
+    lines += [classes_line(manifest.classes, options)] if manifest.classes else []
+    return ["Look at these; they are what the bundle says, and golden vectors cannot prove them:", *lines]
+
+
+def _thresholds(layers: Sequence[Layer]) -> str:
+    """Return the thresholds of the spiking layers, with the number of layers that have them."""
+    found: Counter[str] = Counter()
+    for layer in layers:
+        values = array_of(layer.neuron.threshold)
+        low, high = float(values.min()), float(values.max())
+        found[f"{low:g}" if low == high else f"{low:g} to {high:g}"] += 1
+    return "Thresholds: " + ", ".join(f"{value} ({counted(n, 'layer')})" for value, n in found.items())
 
 
 def _culprit(found: Culprit) -> Text:

@@ -170,26 +170,35 @@ def _onnx(facts: Facts, options: TextOptions) -> _Parts:
 def _network(facts: Facts, options: TextOptions) -> Iterator[str | RenderableType]:
     """Yield lines on a network: what it takes and returns, and what the evidence is that it is this network."""
     precision = f", {facts['precision']}" if "precision" in facts else ""
-    contract = records.read(InputContract, facts["input"])
-    cut = f"; recordings are cut by the rule {contract.rule}" if contract.rule else ""
-    cut += f", cropped to {','.join(map(str, contract.crop))} (x, y, width, height)" if contract.crop else ""
-    cut += f", resized by {contract.resize}" if contract.resize else ""
-    sizes = " x ".join(map(str, contract.shape))
     yield (
         f"Network: {facts['network']}, neurons of {facts['dialect']}, T = {facts['time_steps']}, "
         f"{counted(facts['parameters'], 'parameter')}{precision}"
     )
-    yield f"Input: {contract.name} [{contract.axes}], a window is {sizes}; values: {contract.values}{cut}"
+    yield input_line(records.read(InputContract, facts["input"]))
     sizes = f" [N, {', '.join(map(str, facts['output_shape']))}]" if "output_shape" in facts else ""
     yield f"Output: {facts['output']}{sizes}"
     if facts["classes"]:
-        most = len(facts["classes"]) if options.details else _FEW
-        yield f"{counted(len(facts['classes']), 'class')}: {listed(facts['classes'], most)}"
+        yield classes_line(facts["classes"], options)
     for line in facts["evidence"]:
         if line.startswith(CHECK):
             yield paragraph(options.worded(line), style="yellow")
         elif options.details:
             yield Hanging("  ", options.worded(line))
+
+
+def input_line(contract: InputContract) -> str:
+    """Return the axes and values of an input, and how recordings become frames, in a line."""
+    cut = f"; recordings are cut by the rule {contract.rule}" if contract.rule else ""
+    cut += f"; polarity 0 is {contract.polarity[0]}" if contract.polarity else ""
+    cut += f", cropped to {','.join(map(str, contract.crop))} (x, y, width, height)" if contract.crop else ""
+    cut += f", resized by {contract.resize}" if contract.resize else ""
+    sizes = " x ".join(map(str, contract.shape))
+    return f"Input: {contract.name} [{contract.axes}], a window is {sizes}; values: {contract.values}{cut}"
+
+
+def classes_line(classes: Sequence[str], options: TextOptions) -> str:
+    """Return the names of classes in the order of the output; without details, only the first few."""
+    return f"{counted(len(classes), 'class')}: {listed(classes, len(classes) if options.details else _FEW)}"
 
 
 def _neurons(facts: Facts) -> Rows:
