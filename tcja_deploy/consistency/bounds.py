@@ -12,6 +12,7 @@ estimates, and without ONNX Runtime; in int8, not for those of quantised values 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
@@ -24,7 +25,15 @@ from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.evidence.golden import Golden
 from tcja_runtime.evidence.input_range import RANGE
 from tcja_runtime.evidence.rounding import MODEL_ARITHMETIC
-from tcja_runtime.evidence.stimulus import EXACT, RANDOM, exact_weights
+from tcja_runtime.evidence.stimulus import (
+    EXACT,
+    RANDOM,
+    STIMULUS_PLACES,
+    WINDOW_PLACES,
+    exact_weights,
+    most_places,
+    places,
+)
 from tcja_runtime.evidence.trace import Recording, Reference, Values
 from tcja_runtime.files.folder import Files, read_model
 
@@ -122,7 +131,7 @@ def unaccounted(
 
     Raises:
         Unavailable: ONNX Runtime is missing, or this machine has too little memory.
-        BadInput: ONNX Runtime cannot run the model.
+        BadInput: ONNX Runtime cannot run the model, or recorded values of a tap are missing.
     """
     model, arithmetic = read_model(files, PLAIN_MODEL), MODEL_ARITHMETIC[precision]
     found: dict[str, tuple[float, float]] = {}
@@ -130,6 +139,7 @@ def unaccounted(
     for scene, recording in _recordings(vectors, signature):
         weights = exact_weights(signature.weights) if scene == EXACT else None
         limits = widest(model, signature, recording, arithmetic, weights=weights, forced=scene == _WINDOWS)
+        _check_taps(files, signature, scene, recording.reference, limits)
         for name, bounds, limit, largest in _compared(recording.reference, limits):
             if scene == RANDOM:
                 of_random[name] = largest
@@ -140,6 +150,37 @@ def unaccounted(
                 at = np.where(beyond, bounds, 0.0).argmax()
                 found.setdefault(name, (float(bounds.flat[at]), float(most.flat[at])))
     return found
+
+
+def recorded(reference: Reference, name: str, shape: tuple[int, ...], most: int) -> bool:
+    """Return whether all elements of a signal are recorded that an export records in each window (`places`).
+
+    Older versions recorded `most` elements in long windows, too.
+
+    Args:
+        reference: the results of the reference.
+        name: the name of the signal.
+        shape: the shape of the signal without time and batch.
+        most: STIMULUS_PLACES or WINDOW_PLACES of `tcja_runtime.evidence.stimulus`.
+    """
+    seen = reference.witnesses[name]
+    there = np.zeros((len(reference), math.prod(shape)), np.bool_)
+    inside = seen.element < there.shape[1]
+    there[seen.window[inside], seen.element[inside]] = True
+    fewer = most_places(shape, len(seen.values), most)
+    return any(bool(there[:, places(shape, each)].all()) for each in {most, fewer})
+
+
+def _check_taps(files: Files, signature: NetworkSignature, scene: str, reference: Reference, limits: Widest) -> None:
+    """Check that all elements of taps are recorded; the shapes of taps are known from a run only."""
+    for tap in signature.taps:
+        if tap.name in limits.signals and tap.name in reference.witnesses:
+            shape, most = limits.signals[tap.name].shape[2:], WINDOW_PLACES if scene == _WINDOWS else STIMULUS_PLACES
+            if not recorded(reference, tap.name, shape, most):
+                raise BadInput(
+                    f"{files.path / GOLDEN} does not hold all values of {tap.name} that an export records; export the "
+                    "bundle again"
+                )
 
 
 _WINDOWS = "windows"

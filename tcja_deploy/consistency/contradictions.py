@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from tcja_deploy.consistency.bounds import ON_RANGE, wide_bounds
+from tcja_deploy.consistency.bounds import ON_RANGE, recorded, wide_bounds
 from tcja_runtime.bundle import bundle
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.manifest import Manifest
@@ -35,7 +35,7 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.evidence import input_range, stimulus
 from tcja_runtime.evidence.golden import Golden
 from tcja_runtime.evidence.input_range import RANGE
-from tcja_runtime.evidence.predictions import TOP, likeliest
+from tcja_runtime.evidence.predictions import TOP, Predictions
 from tcja_runtime.evidence.rounding import MODEL_ARITHMETIC, membranes_within
 from tcja_runtime.evidence.trace import Reference
 from tcja_runtime.files.text import parsed
@@ -67,7 +67,7 @@ def _fits(vectors: Golden, manifest: Manifest) -> dict[str, bool]:
     n = len(samples)
     layers = {layer.name: (n, time_steps, *layer.shape) for layer in manifest.layers}
     references = (vectors.recorded, *vectors.scenes.values())
-    recorded = (
+    judged = (
         (vectors.recorded, stimulus.WINDOW_PLACES),
         *((each, stimulus.STIMULUS_PLACES) for each in references[1:]),
     )
@@ -82,7 +82,7 @@ def _fits(vectors: Golden, manifest: Manifest) -> dict[str, bool]:
         "scenes": vectors.scenes.keys() - {RANGE} == {stimulus.RANDOM, stimulus.EXACT},
         "signals": _signals_fit(vectors, manifest),
         "numbers of stimulus windows": _stimuli_fit(vectors, manifest),
-        "recorded neurons": all(_recorded_fit(each, manifest, most) for each, most in recorded),
+        "recorded neurons": all(_recorded_fit(each, manifest, most) for each, most in judged),
         "time steps": all(len(each.values) == time_steps for found in references for each in found.witnesses.values()),
         "predictions": predictions.likeliest.shape[1:] == (min(TOP, len(manifest.classes)),)
         and told in ((0,), (time_steps,))
@@ -118,26 +118,9 @@ def _stimuli_fit(vectors: Golden, manifest: Manifest) -> bool:
 
 
 def _recorded_fit(reference: Reference, manifest: Manifest, most: int) -> bool:
-    """Whether the currents of all neurons are recorded that an export records in each window (`stimulus.places`).
-
-    Older versions recorded `most` neurons in long windows, too.
-
-    Args:
-        reference: the results of the reference.
-        manifest: the manifest.
-        most: STIMULUS_PLACES or WINDOW_PLACES of `tcja_runtime.evidence.stimulus`.
-    """
-    for layer in manifest.layers:
-        if layer.name in reference.witnesses:
-            seen = reference.witnesses[layer.name]
-            size = math.prod(layer.shape)
-            there = np.zeros((len(reference), size), np.bool_)
-            inside = seen.element < size
-            there[seen.window[inside], seen.element[inside]] = True
-            fewer = stimulus.most_places(layer.shape, manifest.time_steps, most)
-            if not any(there[:, stimulus.places(layer.shape, each)].all() for each in {most, fewer}):
-                return False
-    return True
+    """Whether the currents of all neurons are recorded that an export records (`recorded`)."""
+    there = (layer for layer in manifest.layers if layer.name in reference.witnesses)
+    return all(recorded(reference, layer.name, layer.shape, most) for layer in there)
 
 
 def _contradictions(vectors: Golden, manifest: Manifest, opened: Bundle) -> Iterator[str]:
@@ -153,10 +136,24 @@ def _contradictions(vectors: Golden, manifest: Manifest, opened: Bundle) -> Iter
     yield from _other_summary(parity, opened)
     yield from _wrong_bounds(vectors, manifest)
     if manifest.classes and manifest.precision == "fp32":
-        own = likeliest(vectors.recorded.output)
-        if own is not None and (own != vectors.predictions.likeliest[: len(own)]).any():
-            yield "the classes in the golden vectors are not those of the outputs there"
+        yield from _wrong_classes(vectors, manifest)
     yield from _wrong_labels(vectors, parity)
+
+
+def _wrong_classes(vectors: Golden, manifest: Manifest) -> Iterator[str]:
+    """Yield a phrase if stored classes are not those of the stored outputs, or of the spikes at each time step."""
+    answer, steps = manifest.answer, None
+    for layer in manifest.layers:
+        if answer and answer.tensor == layer.result_tensor and not answer.unfold:
+            steps = answer.in_time(vectors.spikes[layer.name].unpack(slice(None)).astype(np.float64))
+    own = Predictions.of_output(vectors.recorded.output, steps)
+    if own is None:
+        return
+    n, stored = len(own), vectors.predictions
+    if (own.likeliest != stored.likeliest[:n]).any():
+        yield "the classes in the golden vectors are not those of the outputs there"
+    if own.tells_steps and stored.tells_steps and (own.early != stored.early[:n]).any():
+        yield "the classes after each time step in the golden vectors are not those of the spikes there"
 
 
 def _other_summary(parity: ParitySummary, opened: Bundle) -> Iterator[str]:

@@ -42,6 +42,10 @@ _ELEMENTS = {
 }
 
 
+_FORMATS = {"fp32": protobuf.FLOAT, "fp16": 10}
+"""The type of a stored weight, by its precision. A weight in int8 is computed from what is stored."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Value:
     """An input or output of a model.
@@ -136,7 +140,7 @@ def departures(model: bytes, signature: NetworkSignature, *, counts: bool = Fals
     """
     graph = list(protobuf.fields(protobuf.inside(exposed(model), protobuf.MODEL_GRAPH)))
     stored = {
-        name
+        name: protobuf.number(c, protobuf.STORED_TYPE)
         for number, _, c in graph
         if number == protobuf.GRAPH_INITIALIZER
         for name in protobuf.texts(c, protobuf.STORED_NAME)
@@ -155,9 +159,14 @@ def departures(model: bytes, signature: NetworkSignature, *, counts: bool = Fals
     nodes = [content for number, _, content in graph if number == protobuf.GRAPH_NODE]
     made = {name for node in nodes for name in protobuf.texts(node, protobuf.NODE_OUTPUT)}
     weights = {name for weight in signature.weights for name in (weight.tensor, weight.bias) if name}
-    for lacking, what in ((signature.probed - made, "computes"), (weights - stored - made, "holds")):
+    for lacking, what in ((signature.probed - made, "computes"), (weights - stored.keys() - made, "holds")):
         if lacking:
             found.append(f"{what} no {', '.join(sorted(lacking)[:3])}")
+    for weight in signature.weights:
+        kind = stored.get(weight.tensor)
+        if kind is not None and _FORMATS.get(weight.type) != kind:
+            found.append(f"holds {weight.tensor} in {_ELEMENTS.get(kind, f'type {kind}')}, not in {weight.type}")
+            break
     neurons = {layer.result_tensor: layer for layer in (*signature.layers, *signature.integrators)}
     for node in nodes:
         if protobuf.texts(node, protobuf.NODE_TYPE) == {"TcjaLif"}:

@@ -116,11 +116,11 @@ def flipped(arrays: Arrays) -> None:
     arrays[f"spikes:{name}"] = np.packbits(bits, axis=1)
 
 
-def fewer_recorded(prefix: str) -> Callable[[Arrays], None]:
-    """Every second neuron of the first layer is not recorded."""
+def fewer_recorded(prefix: str, of: str = "layers") -> Callable[[Arrays], None]:
+    """Every second neuron of the first layer, or value of the first tap, is not recorded."""
 
     def edit(arrays: Arrays) -> None:
-        name = arrays["layers"][0]
+        name = next(name for name in arrays[of] if of == "layers" or name not in arrays["layers"])
         for kind in ("window", "element", "values", "bounds"):
             arrays[f"{prefix}{kind}:{name}"] = arrays[f"{prefix}{kind}:{name}"][..., ::2]
 
@@ -148,6 +148,16 @@ CASES = {
     ),
     "a spike": (in_golden(flipped), re.compile(r"golden.npz stores 1 spike of conv.\d that its currents do not give")),
     "fewer neurons": (in_golden(fewer_recorded("")), "its recorded neurons differ"),
+    "fewer values of a tap": (
+        in_golden(fewer_recorded("drawn/", "signals")),
+        re.compile(
+            r"golden.npz does not hold all values of conv.\d\S* that an export records; export the bundle again"
+        ),
+    ),
+    "another class after a time step": (
+        in_golden(lambda arrays: arrays.update(early=(arrays["early"] + 1) % 3)),
+        "the classes after each time step in the golden vectors are not those of the spikes there",
+    ),
     "fewer neurons of a stimulus": (in_golden(fewer_recorded("drawn/")), "its recorded neurons differ"),
     "fewer windows of a stimulus": (in_golden(fewer_windows), "its numbers of stimulus windows differ"),
     "bounds of 1e30": (in_golden(scaled_bounds(1e36)), "contradicts itself: a rounding bound of "),
