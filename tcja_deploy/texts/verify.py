@@ -17,7 +17,7 @@ from tcja_deploy.texts.sign import origin_lines
 from tcja_deploy.texts.table import paragraph, whole
 from tcja_deploy.verify import Verified
 from tcja_runtime.bundle.manifest import Manifest
-from tcja_runtime.bundle.signature import Layer
+from tcja_runtime.bundle.network_signature import Layer
 from tcja_runtime.constant_arrays import array_of
 from tcja_runtime.counting import counted
 
