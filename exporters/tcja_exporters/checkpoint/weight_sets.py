@@ -97,7 +97,7 @@ def contents(content: Any) -> Contents:
         if state:
             module = value if isinstance(value, nn.Module) else None
             sets.append(WeightSet(key=key, state=state, extra=extra, module=module))
-        queue += [((*path, name), entry) for name, entry in entries.items() if name not in {**state, **extra}]
+        queue += [((*path, name), each) for name, each in entries.items() if name not in state and name not in extra]
     beside.pop("", None)
     if not all(map(_has_no_matrix, sets)):  # tensors beside matrices are values, such as the state of a generator
         for one in filter(_has_no_matrix, sets):
