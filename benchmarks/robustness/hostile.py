@@ -89,6 +89,7 @@ def _files(place: Path, good: Path, options: argparse.Namespace) -> int:
 def _terminal(place: Path, good: Path, options: argparse.Namespace) -> int:
     """Commands that show a bundle whose texts have what a terminal obeys."""
     folder = bundles.copied(good, place / "escapes.bundle")
+    bundles.without_metadata(folder)
     bundles.reseal(folder, bundles.escapes)
     failed = 0
     for command, arguments in bundles.SHOWN.items():

@@ -326,8 +326,15 @@ SHOWN = {
 }
 
 
+def without_metadata(folder: Path) -> None:
+    """Take the metadata out of the models (ModelProto.metadata_props = 14), so that they contradict no manifest."""
+    for file in folder.glob("*.onnx"):
+        fields = protobuf.fields(file.read_bytes())
+        file.write_bytes(b"".join(field for number, field, _ in fields if number != 14))
+
+
 def escapes(content: Json) -> None:
-    """Put what a terminal obeys into the texts of a manifest. Their model has no metadata that contradict it."""
+    """Put what a terminal obeys into the texts of a manifest."""
     content["network"] += ESCAPE
     content["classes"] = [name + ESCAPE for name in content["classes"]]
     content["parity"]["reference"] = ESCAPE
