@@ -162,7 +162,8 @@ def test_a_folder_that_takes_no_report_is_known_before_the_work(failed, tmp_path
 def test_a_number_of_time_steps_that_cannot_be(failed, tmp_path, steps):
     networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "a.pth")
     code, message = failed("a.pth", "--set", f"T={steps}")
-    assert (code, message) == (2, f"error: --set T={steps}: T is a number of time steps from 1 to 10000")
+    begin, said = f"error: --set T={steps[:500]}", "T is a number of time steps from 1 to 10000"
+    assert (code, message.startswith(begin), message.rpartition(": ")[2]) == (2, True, said)  # the middle is left out
 
 
 def test_data_of_another_shape(failed, tmp_path):
