@@ -12,6 +12,10 @@ from pathlib import Path
 import pytest
 
 import tcja_runtime as tcja
+from tcja_deploy.export import pipeline
+from tcja_deploy.export.request import ExportRequest
+from tcja_exporters.networks.base import Attention
+from tcja_exporters.networks.shared.event_sizes import EventSizes
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.engines import Engine, engines
 from tcja_runtime.bundle.manifest import seal
@@ -23,12 +27,34 @@ from .. import networks, signing, streams
 from ..runtime.bundle.sealing import reseal
 
 DOCUMENT = Path(__file__).parents[2] / "docs/how-to/signing.md"
+EVENTS = networks.Small(
+    "dvs128",
+    EventSizes(Attention("tcja", "product", 2, ((2, 2), (2, 2))), (2,) * 5, height=32, width=32, hidden=4, classes=3),
+)
+"""A network that takes events, so small that many commands take little time."""
 BUILD = ("--target", "tensorrt", "--batch", "1:1:2")
 
 
 @pytest.fixture
 def name() -> str:
     return "fashion_mnist"
+
+
+@pytest.fixture(scope="session")
+def _events(tmp_path_factory) -> Path:
+    """A bundle of this network, with two golden windows."""
+    folder = tmp_path_factory.mktemp("events")
+    checkpoint, out = EVENTS.checkpoint(folder / "model.pth"), folder / "a.bundle"
+    pipeline.export(ExportRequest(checkpoint=checkpoint, out=out, target="onnx", samples=2))
+    return out
+
+
+@pytest.fixture
+def bundle(request, name, tmp_path) -> Path:
+    """A bundle of the network, to do with as one likes."""
+    events = name == "dvs128"
+    made = request.getfixturevalue("_events") if events else request.getfixturevalue("_bundles")[name]
+    return Path(shutil.copytree(made, tmp_path / f"{name}.bundle"))
 
 
 @pytest.fixture
@@ -46,7 +72,7 @@ def keys(tmp_path) -> dict[str, tuple[Path, Path]]:
 
 @pytest.fixture
 def recording(tmp_path) -> Path:
-    contract = networks.SMALL["dvs128"].network.contract(networks.SMALL["dvs128"].sizes)
+    contract = EVENTS.network.contract(EVENTS.sizes)
     file = tmp_path / "a.bin"
     file.write_bytes(streams.atis(streams.drawn(400, 3, sensor=contract.shape[:1:-1])))
     return file
