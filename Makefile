@@ -1,4 +1,5 @@
-# Everything is installed in .venv; PYTHON chooses the interpreter that makes it (3.10 to 3.13).
+# Everything is installed in .venv; PYTHON chooses the interpreter that makes it (3.10 to 3.13). With HASHES=1, only files
+# are installed whose hashes are in requirements.txt, as in CI, where PyTorch's is that of a CPU build for Python 3.11.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python tools/install.py
@@ -20,11 +21,16 @@ help: ## print this list
 
 setup: $(INSTALLED) ## install in .venv what the other targets need; they do it, too
 
-$(INSTALLED): pyproject.toml constraints.txt Makefile
+$(INSTALLED): pyproject.toml constraints.txt requirements.txt Makefile
 	@echo "Set-up, once: pip installs tcja-deploy, PyTorch and the tools of development in .venv. About 60 packages,"
 	@echo "0.4 GB to fetch and 1.5 GB on the disk. PyTorch with CUDA, if pip takes it, is several GB more."
 	@$(PYTHON) -m venv .venv
+ifdef HASHES
+	@$(INSTALL) --require-hashes --no-deps -r requirements.txt
+	@$(INSTALL) --no-deps --no-build-isolation -e .
+else
 	@$(INSTALL) -c constraints.txt -e '.[export,rtx,events,images,dev]'
+endif
 	@mkdir -p build
 	@touch $@
 

@@ -194,7 +194,7 @@ def export(folder: Path) -> None:
         nn.Linear(SIDE * SIDE, CLASSES),
         neuron.IFNode(),
     )
-    given = {"shape": (TIME_STEPS, 2, SIDE, SIDE), "layout": "step", "target": "onnx", "samples": 1}
+    given = {"shape": (TIME_STEPS, 2, SIDE, SIDE), "layout": "step", "split": "number", "target": "onnx", "samples": 1}
     pipeline.export(ExportRequest(model=step, out=folder / "a.bundle", **given), silent())
 
 
@@ -219,23 +219,27 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def show(found: Soaked) -> None:
+    """Print what was found, as soon as it is."""
+    print(f"{found.times:,} {found.what} in {found.seconds:.0f} s")
+    print(f"  memory: {found.first.memory:.2f} MiB at first, {found.last.memory:.2f} MiB at last")
+    for name in list(GROWTH)[1:]:
+        print(f"  {name}: {getattr(found.first, name)} at first, {getattr(found.last, name)} at last")
+    print(f"  more than at first: {', '.join(found.grown) or 'nothing'}", flush=True)
+
+
 def main() -> int:
     args, found = arguments(), []
     with tempfile.TemporaryDirectory() as folder, exported(args.bundle, Path(folder)) as bundle:
         if args.opens:
             found.append(soaked("sessions", args.opens, sessions(bundle)))
-        with tcja.load(bundle) as net:
-            height, width = net.info.input.shape[-2:]
-            if args.streams:
+            show(found[-1])
+        if args.streams:
+            with tcja.load(bundle) as net:
+                height, width = net.info.input.shape[-2:]
                 file = drawn(Path(folder) / "a.bin", min(width, 256), min(height, 240))
                 found.append(soaked("streams", args.streams, streams(net, file)))
-    for each in found:
-        first, last = dataclasses.asdict(each.first), dataclasses.asdict(each.last)
-        print(f"{each.times:,} {each.what} in {each.seconds:.0f} s")
-        print(f"  memory: {first['memory']:.2f} MiB at first, {last['memory']:.2f} MiB at last")
-        for name in list(GROWTH)[1:]:
-            print(f"  {name}: {first[name]} at first, {last[name]} at last")
-        print(f"  more than at first: {', '.join(each.grown) or 'nothing'}")
+            show(found[-1])
     if args.json:
         told = {"machine": dataclasses.asdict(conditions()), "soaked": [dataclasses.asdict(each) for each in found]}
         args.json.write_text(json.dumps(told, indent=1) + "\n")

@@ -32,7 +32,7 @@ def test_the_targets_are_listed_and_nothing_is_done(arguments):
 
 @pytest.mark.slow
 def test_a_set_up_that_fails_stops_there_and_says_why_last(tmp_path):
-    for name in ("Makefile", "constraints.txt", "pyproject.toml", "tools"):
+    for name in ("Makefile", "constraints.txt", "requirements.txt", "pyproject.toml", "tools"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, tmp_path / name)
     offline = {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": "", "PYTHON": sys.executable}
