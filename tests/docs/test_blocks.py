@@ -78,7 +78,7 @@ def test_blocks_are_fenced_and_say_their_language():
         text = blocks.FENCE.sub("", page.read_text())
         assert "```" not in text, page
         assert indented(text) == [], page
-        assert {block.language for block in blocks.blocks(page)} <= {"sh", "python", "text", "toml"}, page
+        assert {block.language for block in blocks.blocks(page)} <= {"json", "python", "sh", "text", "toml"}, page
 
 
 def test_blocks_that_another_test_runs_name_one_that_reads_their_document():

@@ -108,7 +108,7 @@ def test_a_pipe_gets_each_sentence_in_a_line(folder, run, monkeypatch):
     monkeypatch.setattr(out, "_width", None)  # COLUMNS may have been set when it was made, as by pytest-xdist
     _, text, _ = run("verify", "net.bundle")
     lines = text.splitlines()
-    assert len(lines) == 6
+    assert len(lines) == 12
     assert lines[2].startswith("Early prediction: the final class from frame ")
     assert lines[3].startswith("Compared spike by spike with golden vectors (PyTorch")
     assert lines[3].endswith(".")
