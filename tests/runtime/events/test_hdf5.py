@@ -260,8 +260,9 @@ def test_damage_is_refused_in_a_line(file):
         recording(file)
 
 
-def test_a_damaged_heap_is_refused_before_the_text_in_it_is_read(file):
-    """The free space behind the text has no size, on which the HDF5 library never ends."""
+@pytest.mark.parametrize("size", [0, 16, 3544])
+def test_a_damaged_heap_is_refused_before_the_text_in_it_is_read(file, size):
+    """The free space behind the text ends before the heap, on which the HDF5 library never ends."""
     with h5py.File(file, "w") as made:
         made["CD/events"] = writers.table(EVENTS, [("x", "<u2"), ("y", "<u2"), ("p", "<i2"), ("t", "<i8")])
         made.attrs["geometry"] = "640x480"
@@ -269,7 +270,7 @@ def test_a_damaged_heap_is_refused_before_the_text_in_it_is_read(file):
     at = content.index(b"GCOL") + 16
     while content[at : at + 2] != b"\0\0":
         at += 16 + -(-content[at + 8] // 8) * 8
-    content[at + 8 : at + 16] = bytes(8)
+    content[at + 8 : at + 16] = size.to_bytes(8, "little")
     file.write_bytes(content)
     with pytest.raises(
         BadInput, match=r"a\.h5 is damaged: the heap of texts at byte [\d,]+ does not fit; copy it again"

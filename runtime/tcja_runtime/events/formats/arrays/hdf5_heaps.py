@@ -33,7 +33,8 @@ def check_heaps(path: Path) -> None:
             while at + 16 <= end <= len(content):
                 size = int.from_bytes(content[at + 8 : at + 16], "little")
                 if content[at : at + 2] == b"\0\0":
-                    at += size if size else end  # free space without a size would be read again and again
+                    at += size
+                    at = at if at == end else end + 1  # bytes behind the free space are read again and again
                     break
                 at += 16 + -(-size // 8) * 8
             if end > len(content) or at > end:
