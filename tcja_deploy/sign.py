@@ -10,7 +10,7 @@ from tcja_deploy.console import Progress, silent
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.origins.origin import DETACHED, MANIFEST, OPENSSF
 from tcja_runtime.errors import BadInput
-from tcja_runtime.files.staging import restaged
+from tcja_runtime.files.staging import locked, restaged
 from tcja_runtime.origin import detached, openssf
 from tcja_runtime.origin.keys import KeyKind, private_kind
 from tcja_runtime.origin.signer import State
@@ -78,13 +78,13 @@ def sign(path: Path | str, options: SignOptions, progress: Progress | None = Non
         progress: where progress is shown; None shows nothing.
 
     Raises:
-        BadInput: the bundle is damaged, is signed already, has an engine of unknown origin, or cannot be written; or
-            the key cannot sign.
+        BadInput: the bundle is damaged, is signed already, has an engine of unknown origin, is being changed by another
+            process, or cannot be written; or the key cannot sign.
         Unavailable: a program, a package or the network is missing.
     """
     path, progress = argument("path", path, Path), progress or silent()
     options = argument("options", options, SignOptions)
-    with restaged(path) as folder:
+    with locked(path):
         with progress.step("check the hashes"):
             opened = Bundle.open(path, check_signature=False)
         _check(opened, options)
@@ -97,8 +97,9 @@ def sign(path: Path | str, options: SignOptions, progress: Progress | None = Non
             all_files = _of_all_files(opened, options, progress)
         if all_files is not None:
             signatures[OPENSSF] = all_files
-        for name, content in signatures.items():
-            (folder / name).write_bytes(content)
+        with restaged(path) as folder:
+            for name, content in signatures.items():
+                (folder / name).write_bytes(content)
     return Signed(path, tuple(signatures))
 
 

@@ -44,8 +44,9 @@ from tcja_runtime.backends.probe import Probe
 from tcja_runtime.backends.select import Backend
 from tcja_runtime.backends.session import Session
 from tcja_runtime.backends.stepwise_session import FILES
-from tcja_runtime.bundle.bundle import ENGINE, PLAIN_MODEL
+from tcja_runtime.bundle.bundle import PLAIN_MODEL
 from tcja_runtime.bundle.manifest import Manifest
+from tcja_runtime.bundle.origins.engine_list import ENGINE
 from tcja_runtime.counting import counted
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence.golden import Golden

@@ -86,8 +86,8 @@ def copy(bundle: Path, name: str) -> Path:
     return Path(shutil.copytree(bundle, bundle.with_name(f"{name}.bundle")))
 
 
-def swap_engine(bundle: Path) -> None:
-    """Put other native code into a bundle, and write all hashes anew, as an attacker can."""
+def swap_engine(bundle: Path, *, sealed: bool = True) -> None:
+    """Put other native code into a bundle, and write all hashes anew, as an attacker can; or not those of the lists."""
     file = next((bundle / "engines").glob("*/model.engine"))
     wrong = file.read_bytes() + b"\0"
     sidecar = json.loads(file.with_name("engine.json").read_text())
@@ -95,6 +95,8 @@ def swap_engine(bundle: Path) -> None:
     for path, content in ((file, wrong), (file.with_name("engine.json"), json.dumps(sidecar).encode())):
         path.unlink()
         path.write_bytes(content)
+    if not sealed:
+        return
     facts = {
         f"engines/{file.parent.name}/{each.name}": {
             "sha256": hashlib.sha256(each.read_bytes()).hexdigest(),
@@ -228,6 +230,15 @@ def test_a_key_does_not_sign_engines_of_unknown_origin(run, unsigned, keys, monk
     code, _, err = run("sign", fresh, "--key", keys["release"][0])
     assert code == 2
     assert "is of unknown origin, and a signature would say that it is yours; build it here" in err
+
+
+def test_a_signature_is_not_for_an_engine_in_the_place_of_the_signed_one(run, unsigned, keys):
+    """Whoever trusts any engine is still told whose it is."""
+    bundle = signed(run, unsigned, keys["release"][0], "signed")
+    trust = Trust(trust_engine=True, public_keys=(keys["release"][1],))
+    assert [each.origin.text[:9] for each in opened_engines(bundle, trust)] == ["signed by"]
+    swap_engine(bundle, sealed=False)
+    assert [str(each.origin) for each in opened_engines(bundle, trust)] == ["of unknown origin"]
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import pytest
 import tcja_runtime as tcja
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.errors import BadInput
+from tcja_runtime.files.staging import locked
 from tcja_runtime.origin.trust import Trust
 
 from .. import signing
@@ -91,6 +92,12 @@ def test_the_signature_is_for_the_bytes_that_are_read(bundle, keys, run):
     assert Bundle.open(bundle).manifest.labels == "text-order"  # without a key, nobody can tell
     with pytest.raises(BadInput, match="the signature of .* is wrong"):
         Bundle.open(bundle, Trust(public_keys=(public,)))
+
+
+def test_a_bundle_that_another_process_changes_is_not_signed(run, bundle, keys):
+    with locked(bundle):
+        code, _, err = run("sign", bundle, "--key", keys[0])
+    assert (code, err.splitlines()[-1]) == (2, f"error: another process is changing {bundle}; wait for its end")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from tcja_exporters.checkpoint import file_kinds, pickles
 from tcja_exporters.checkpoint.constants import attributes
-from tcja_exporters.checkpoint.weight_sets import Contents, WeightSet, contents
+from tcja_exporters.checkpoint.weight_sets import Contents, TooManyTensors, WeightSet, contents
 from tcja_runtime import records
 from tcja_runtime.bundle.manifest import CHECK
 from tcja_runtime.counting import an, listed
@@ -100,7 +100,10 @@ def load_checkpoint(path: Path, *, trust_checkpoint: bool = False, weights: str 
     if not path.is_file():
         raise BadInput(f"{path} is not a file; pass the checkpoint that training saved (.pth or .pt)")
     read = _content(path, trust_checkpoint)
-    found = contents(read.content)
+    try:
+        found = contents(read.content)
+    except TooManyTensors as error:
+        raise BadInput(f"{path} is not searched for a network: {error}; save the weights of one network") from error
     if not found.sets:
         raise BadInput(_without_weights(path, read.content))
     _check_stored(found.sets, read.bytes, path)
@@ -194,7 +197,7 @@ class _Read:
 
 
 def _content(path: Path, trust_checkpoint: bool) -> _Read:
-    """Return the object in a file. The bytes of a pickle are read once, so those are hashed that are unpickled.
+    """Return the object in a file. The bytes are read once, so those are hashed that the object is made of.
 
     Raises:
         BadInput: the file cannot be read, is damaged, is no checkpoint, or would run code.
@@ -205,17 +208,14 @@ def _content(path: Path, trust_checkpoint: bool) -> _Read:
             if file_kinds.is_safetensors(file_kinds.head(stream)):
                 content = reading.content(stream, path, limits.CHECKPOINT)
                 tensors, metadata = _safetensors(path, content)
-                return _Read(
-                    content=tensors, beside=metadata, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content)
-                )
+                return _Read.of(tensors, content, metadata)
             other = file_kinds.other_kind(path, stream)
             if other:
                 raise BadInput(f"{path} {other}")
             content = _checked(path, stream)
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror or error}") from error
-    unpickled = _unpickled(path, content, trust_checkpoint)
-    return _Read.of(unpickled, content, {})
+    return _Read.of(_unpickled(path, content, trust_checkpoint), content, {})
 
 
 def _checked(path: Path, stream: BinaryIO) -> bytes:

@@ -16,13 +16,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from tcja_runtime.errors import BadInput
+from tcja_runtime.files.limits import LONGEST_TEXT, MOST_OPERATIONS, MOST_REPEATED
 
-MOST_OPERATIONS = 2**20
-"""The most operations of a pickle. A tensor of a state_dict takes about 30 of them."""
-LONGEST_TEXT = 2**22
-"""The most characters of a text, such as a key."""
-MOST_REPEATED = 2**20
-"""The most values of tuples that are taken from the memo."""
 _PICKLES = 5  # in a file of the format before the zip archives
 _MARK = -1
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tcja_runtime.counting import listed
+from tcja_runtime.files.limits import MOST_TENSORS
 
 _PREFERRED = ("net", "model", "state_dict", "model_state_dict")  # under which training scripts store the weights
 _AVERAGE = re.compile(r"(?<![a-z])(ema|avg|averaged?|swa|teacher|shadow)(?![a-z])")
@@ -72,11 +73,19 @@ def is_average(key: str) -> bool:
     return bool(_AVERAGE.search(key.lower()))
 
 
+class TooManyTensors(ValueError):
+    """The sets of weights in a checkpoint have too many tensors to look for a network in them."""
+
+
 def contents(content: Any) -> Contents:
-    """Return the sets of weights in the object that a checkpoint file holds, and what else it holds."""
+    """Return the sets of weights in the object that a checkpoint file holds, and what else it holds.
+
+    Raises:
+        TooManyTensors: they have more tensors than `tcja_runtime.files.limits.MOST_TENSORS`.
+    """
     sets: list[WeightSet] = []
     beside: dict[str, Any] = {}
-    seen: set[int] = set()
+    seen, count = set[int](), 0
     queue: list[tuple[tuple[str, ...], Any]] = [((), content)]
     # The queue grows while it is read: all entries of a level, then those of the next.
     for i, (path, value) in enumerate(queue):
@@ -90,7 +99,11 @@ def contents(content: Any) -> Contents:
             beside[key] = Described("the state of an optimizer")
             continue
         stored = _state_dict(value) if isinstance(value, nn.Module) else entries
-        state = {name: entry.detach() for name, entry in stored.items() if _has_shape(entry)}
+        tensors = {name: entry for name, entry in stored.items() if _has_shape(entry)}
+        count += len(tensors)
+        if count > MOST_TENSORS:
+            raise TooManyTensors(f"it has more than {MOST_TENSORS:,} tensors with names")
+        state = {name: entry.detach() for name, entry in tensors.items()}
         extra = {name: entry for name, entry in stored.items() if name.endswith(EXTRA) and name not in state}
         if isinstance(value, (list, tuple)):  # tensors without names are not weights
             entries, state = {**entries, **{name: Described("a tensor") for name in state}}, {}

@@ -25,7 +25,7 @@ Face Hub put into a folder is never read, and is not a part of the bundle.
 The bytes whose hash was checked are the bytes that are used. `Bundle.open` reads each file once, and keeps the models,
 their weights and the golden vectors in memory; `Bundle.read` returns them. Nobody loads a file of a bundle by its path.
 So files that are overwritten or exchanged after that change nothing. An engine, which is needed only on its machine, is
-not kept: `Bundle.read` reads it again, and checks what it read.
+not kept: `Engine.plan` reads it again, and checks what it read.
 """
 
 from __future__ import annotations
@@ -64,7 +64,6 @@ GOLDEN = "golden.npz"
 PARITY = "parity.json"
 REPORT = "report.html"
 CARD = "README.md"
-ENGINE = "model.engine"
 
 _KEPT = (MODEL, PLAIN_MODEL, HEAD, TAIL, WEIGHTS, GOLDEN, PARITY)
 """The files whose content is kept in memory when a bundle was opened."""
@@ -135,8 +134,9 @@ class Bundle:
             BadInput: the manifest does not list the file, or the file is missing or was changed.
             Unavailable: this machine lacks memory, or has too many files open.
         """
-        if name in self._kept:
-            return self._kept[name]
+        kept = self._kept.get(name)
+        if kept is not None:
+            return kept
         if name not in self.files:
             raise BadInput(f"{self.path / MANIFEST} does not list {name}; {AGAIN}")
         try:
@@ -147,7 +147,7 @@ class Bundle:
     def release(self) -> None:
         """Free the memory of the models and weights. `read` then reads them again, and checks what it reads."""
         for name in {*self._kept} - {GOLDEN, PARITY, MANIFEST}:
-            del self._kept[name]
+            self._kept.pop(name, None)
 
     def check_classifies(self) -> None:
         """Check that the network has classes.
@@ -195,6 +195,8 @@ def _opened(path: Path, trust: Trust, *, to_run: bool, check_signature: bool) ->
     for name in files:
         if not is_name(name):
             raise BadInput(f"{file} names a file outside the bundle: '{name}'; {AGAIN}")
+        if name in NOT_LISTED:
+            raise BadInput(f"{file} lists {name}, which no manifest can list; {AGAIN}")
     for name in (MODEL, PLAIN_MODEL, WEIGHTS, GOLDEN):
         if name not in files:
             raise BadInput(f"{file} does not list {name}; {AGAIN}")

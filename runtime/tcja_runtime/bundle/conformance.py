@@ -171,9 +171,9 @@ def departures(model: bytes, signature: NetworkSignature, *, counts: bool = Fals
     for node in nodes:
         if protobuf.texts(node, protobuf.NODE_TYPE) == {"TcjaLif"}:
             (result,) = protobuf.texts(node, protobuf.NODE_OUTPUT)
-            name = result.removesuffix("/spikes").removesuffix("/membranes")
+            name, told = result.removesuffix("/spikes").removesuffix("/membranes"), protobuf.attributes(node)
             try:
-                said = spec_of(protobuf.attributes(node))
+                said = spec_of(told)
             except ValueError as error:
                 found.append(f"has neurons {name} whose constants are those of no neuron: {error}")
                 continue

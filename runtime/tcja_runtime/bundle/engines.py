@@ -17,8 +17,8 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tcja_runtime.bundle.bundle import ENGINE, MODEL, PLAIN_MODEL, Bundle
-from tcja_runtime.bundle.origins.engine_list import ENGINES
+from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, Bundle
+from tcja_runtime.bundle.origins.engine_list import ENGINE, ENGINES, engine_file
 from tcja_runtime.bundle.origins.origin import UNKNOWN, EngineOrigin
 from tcja_runtime.bundle.sidecar import SIDECAR, EngineInfo
 from tcja_runtime.choices import ENGINE_TARGETS, Hardware
@@ -114,7 +114,7 @@ class Engine:
             BadInput: the file is missing, or it was changed after it was built.
         """
         try:
-            content = read_inside(self._bundle, f"{ENGINES}/{self.name}/{ENGINE}", in_bundle(ENGINE))
+            content = read_inside(self._bundle, engine_file(self.name), in_bundle(ENGINE))
         except OSError as error:
             raise BadInput(f"{self.file} cannot be read: {error.strerror}; {self._again}") from error
         if len(content) != self.info.bytes:

@@ -10,7 +10,6 @@ from pathlib import Path, PurePosixPath
 from tcja_runtime.bundle.bundle import (
     AGAIN,
     CARD,
-    ENGINE,
     GOLDEN,
     MODEL,
     PARITY,
@@ -24,7 +23,7 @@ from tcja_runtime.bundle.bundle import (
 )
 from tcja_runtime.bundle.card import CardFile, card
 from tcja_runtime.bundle.manifest import FileFact, Json, Manifest, seal
-from tcja_runtime.bundle.origins.engine_list import ENGINE_LIST, ENGINES, EngineList, engine_of
+from tcja_runtime.bundle.origins.engine_list import ENGINE, ENGINE_LIST, EngineList, engine_file, engine_of
 from tcja_runtime.bundle.origins.origin import DETACHED_LIST, MANIFEST, NOT_LISTED
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.errors import BadInput
@@ -114,7 +113,7 @@ def _check_kept(facts: Mapping[str, FileFact], manifest: Manifest, kept: Mapping
     added = {name for name in facts.keys() - kept if not is_of_engine(name) or PurePosixPath(name).parts[1] in old}
     changed = {name for name, fact in kept.items() if facts.get(name) != fact}
     for name, info in manifest.engines.items():
-        file = f"{ENGINES}/{name}/{ENGINE}"
+        file = engine_file(name)
         changed |= {file} if file in facts and facts[file]["sha256"] != info.sha256 else set()
     for name in sorted(added | changed):
         what = "added" if name in added else "changed"

@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.machine.user_folders import user_folder
+
 Rows = npt.NDArray[np.int32]
 
 
@@ -113,6 +115,5 @@ def _lock_file(name: str) -> int | None:
 
 
 def cache_folder() -> Path:
-    """The cache folder of tcja-deploy, which may not exist yet (XDG Base Directory Specification)."""
-    home = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (home if home.is_absolute() else Path.home() / ".cache") / "tcja-deploy"
+    """The cache folder of tcja-deploy, which may not exist yet (`tcja_runtime.machine.user_folders`)."""
+    return user_folder("XDG_CACHE_HOME", ".cache")

@@ -61,6 +61,14 @@ OLD_CHECKPOINT = Limit("a checkpoint that is no zip archive", 2 * _GIB)
 """Files of `torch.save` before PyTorch 1.6, and those with the option for this format."""
 PICKLE = Limit("the pickle of a checkpoint", 16 * _MIB)
 """The member data.pkl: the keys, shapes and other values beside the weights. PyTorch reads it with Python."""
+MOST_OPERATIONS = 2**20
+"""The most operations of a pickle. A tensor of a state_dict takes about 30 of them."""
+LONGEST_TEXT = 2**22
+"""The most characters of a text in a pickle, such as a key."""
+MOST_REPEATED = 2**20
+"""The most values of tuples that a pickle takes from its memo."""
+MOST_TENSORS = 2**15
+"""The most tensors in all sets of weights of a checkpoint."""
 GRAPH = Limit("a NIR file", 8 * _GIB)
 PICTURE = Limit("a picture", 256 * _MIB)
 PIXELS = 2**25

@@ -201,11 +201,16 @@ def _external(message: bytes, kind: str, depth: int = 0) -> Iterator[bytes]:
             yield from _external(content, _MESSAGES[kind][number], depth + 1)
 
 
-def _read(graph: bytes) -> Iterator[str]:
+def _read(graph: bytes, depth: int = 0) -> Iterator[str]:
     """Yields the names of the tensors that a graph reads: its nodes, and the nodes of the graphs in their attributes.
 
     A tensor that the graph returns is read, too.
+
+    Raises:
+        ValueError: the message is wrong.
     """
+    if depth > _DEEPEST:
+        raise ValueError("its graphs are nested too deep")
     for number, _, content in protobuf.fields(graph):
         if number == protobuf.GRAPH_OUTPUT:
             yield from protobuf.texts(content, protobuf.VALUE_NAME)
@@ -215,4 +220,4 @@ def _read(graph: bytes) -> Iterator[str]:
                 if entry == protobuf.NODE_ATTRIBUTE:
                     for at, _, inner in protobuf.fields(attribute):
                         if _MESSAGES["attribute"].get(at) == "graph":
-                            yield from _read(inner)
+                            yield from _read(inner, depth + 1)

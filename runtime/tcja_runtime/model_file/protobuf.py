@@ -7,7 +7,7 @@ of which these fields are used:
     GraphProto      node = 1, initializer = 5, input = 11, output = 12, value_info = 13
     TensorProto     data_type = 2, name = 8, raw_data = 9
     NodeProto       input = 1, output = 2, name = 3, op_type = 4, attribute = 5, domain = 7, overload = 8
-    AttributeProto  name = 1, f = 2, i = 3, s = 4, g = 6, floats = 7, ints = 8, type = 20
+    AttributeProto  name = 1, f = 2, i = 3, s = 4, g = 6, floats = 7, ints = 8, graphs = 11, type = 20
     ValueInfoProto  name = 1, type = 2;  TypeProto  tensor_type = 1;  Tensor  elem_type = 1, shape = 2;  shape  dim = 1
     Dimension       dim_value = 1
 """
@@ -22,7 +22,7 @@ MODEL_GRAPH, MODEL_FUNCTION = 7, 25
 GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT, GRAPH_VALUE = 1, 5, 11, 12, 13
 STORED_TYPE, STORED_NAME, STORED_RAW = 2, 8, 9
 NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_TYPE, NODE_ATTRIBUTE, NODE_DOMAIN = 1, 2, 3, 4, 5, 7
-ATTRIBUTE_GRAPH = 6
+ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS = 6, 11
 ATTRIBUTE_NAME, ATTRIBUTE_FLOAT, ATTRIBUTE_INTEGER, ATTRIBUTE_TEXT = 1, 2, 3, 4
 ATTRIBUTE_FLOATS, ATTRIBUTE_INTEGERS, ATTRIBUTE_TYPE = 7, 8, 20
 VALUE_NAME, VALUE_TYPE, TYPE_TENSOR, TENSOR_ELEMENT, TENSOR_SHAPE, SHAPE_DIM, DIM_VALUE = 1, 2, 1, 1, 2, 1, 1
@@ -46,7 +46,7 @@ _GRAPH: _Parts = {
     GRAPH_OUTPUT: _VALUE,
     GRAPH_VALUE: _VALUE,
 }
-_NODE[NODE_ATTRIBUTE][ATTRIBUTE_GRAPH] = _GRAPH
+_NODE[NODE_ATTRIBUTE] |= {ATTRIBUTE_GRAPH: _GRAPH, ATTRIBUTE_GRAPHS: _GRAPH}
 _PARTS: _Parts = {MODEL_GRAPH: _GRAPH, MODEL_FUNCTION: {MODEL_GRAPH: _NODE}, 14: {}}
 """The messages of a model that are read: for the number of a field, the messages in it. 14 is the metadata."""
 
@@ -228,7 +228,11 @@ Value = int | float | str | list[float] | list[int]
 
 
 def attributes(node: bytes) -> dict[str, Value]:
-    """Returns the attributes of a NodeProto by name. Only numbers, texts and lists of numbers are read."""
+    """Returns the attributes of a NodeProto by name. Only numbers, texts and lists of numbers are read.
+
+    Raises:
+        ValueError: an attribute does not say which type it has, as it must since version 2 of the IR (onnx/onnx.proto).
+    """
     found: dict[str, Value] = {}
     for number, _, content in fields(node):
         if number == NODE_ATTRIBUTE:
@@ -251,8 +255,11 @@ def attributes(node: bytes) -> dict[str, Value]:
                 elif entry == ATTRIBUTE_TYPE:
                     kind = read_varint(field, at)[0]
             values |= {_AS_INTEGERS: integers, _AS_FLOATS: floats}
+            name = "".join(texts(content, ATTRIBUTE_NAME))
+            if kind == 0:
+                raise ValueError(f"the attribute '{name}' of a node has no type")
             if kind in values:
-                found["".join(texts(content, ATTRIBUTE_NAME))] = values[kind]
+                found[name] = values[kind]
     return found
 
 

@@ -8,6 +8,7 @@ each engine: its SHA-256, the time (UTC) and its name.
 from __future__ import annotations
 
 import datetime
+import errno
 import os
 import re
 import stat
@@ -15,13 +16,14 @@ from pathlib import Path
 
 from tcja_runtime.errors import BadInput, user_error
 from tcja_runtime.files import limits
-from tcja_runtime.files.reading import open_file
+from tcja_runtime.files.reading import content, open_file
+from tcja_runtime.machine.user_folders import user_folder
 
 
 def file() -> Path | None:
     """Returns the path of the list; None if this user has no home folder."""
     try:
-        return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "tcja-deploy" / "engines"
+        return user_folder("XDG_STATE_HOME", ".local/state") / "engines"
     except RuntimeError:
         return None
 
@@ -47,7 +49,8 @@ def add(sha256: str, name: str) -> str:
         # One write of a short line at the end is whole, whatever else is written at the same time.
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
-            os.write(descriptor, line.encode())
+            if os.write(descriptor, line.encode()) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(descriptor)
     except OSError as error:
@@ -69,7 +72,7 @@ def known() -> frozenset[str]:
             found = os.fstat(stream.fileno())
             if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
                 raise BadInput(f"{path}, the list of engines built here, must be a file that this user alone may write")
-            lines = stream.read().splitlines()
+            lines = content(stream, path, limits.BUILT_HERE).splitlines()
     except (FileNotFoundError, NotADirectoryError):
         return frozenset()
     except OSError as error:

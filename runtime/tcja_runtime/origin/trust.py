@@ -5,13 +5,14 @@
     TCJA_PUBLIC_KEYS                            paths of public keys, with ":" between them
     TCJA_REQUIRE_SIGNATURE                      1 or 0
 
-A configuration file is a JSON object with the fields of `Configuration`. A signature is required if any of these places
-requires one. The keys are those of the first place that names any: the arguments, the environment, the user's file, the
-machine's file.
+A folder whose path is not absolute is passed over. A configuration file is a JSON object with the fields of
+`Configuration`. A signature is required if any of these places requires one. The keys are those of the first place that
+names any: the arguments, the environment, the user's file, the machine's file.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Iterator
@@ -22,12 +23,13 @@ from tcja_runtime.errors import BadInput, user_error
 from tcja_runtime.files import limits
 from tcja_runtime.files.reading import read_file
 from tcja_runtime.files.text import parsed
+from tcja_runtime.machine.user_folders import machine_folders, user_folder
 from tcja_runtime.origin.keys import PublicKey
 from tcja_runtime.origin.openssf import Identity
 from tcja_runtime.records import check_arguments
 
 PUBLIC_KEYS, REQUIRE_SIGNATURE = "TCJA_PUBLIC_KEYS", "TCJA_REQUIRE_SIGNATURE"
-_FILE = Path("tcja-deploy", "config.json")
+_FILE = "config.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -129,13 +131,10 @@ def _of_environment() -> Configuration:
 
 def _of_files() -> Iterator[_Place]:
     """Yield the configuration files that exist: the user's, then those of the machine."""
-    home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    folders = [home, *(os.environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(os.pathsep)]
-    for folder in filter(None, folders):
-        try:
-            file = Path(folder).expanduser() / _FILE
-        except RuntimeError:  # this user has no home
-            continue
+    folders = machine_folders("XDG_CONFIG_DIRS", "/etc/xdg")
+    with contextlib.suppress(RuntimeError):  # this user has no home
+        folders.insert(0, user_folder("XDG_CONFIG_HOME", ".config"))
+    for file in (folder / _FILE for folder in folders):
         content = _content(file)
         if content is not None:
             yield _Place(str(file), _read(file, content))

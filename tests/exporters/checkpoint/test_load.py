@@ -220,6 +220,10 @@ BOMBS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: path.write_bytes(b"\x80\x02}N" + b"2\x86" * 60 + b"Ns."),
         "repeats more than",
     ),
+    "too many keys, in two sets": (
+        lambda path: torch.save({key: {f"{i}": STATE["a.weight"] for i in range(2**14 + 1)} for key in "ab"}, path),
+        r"a\.pth is not searched for a network: it has more than 32,768 tensors with names; save the weights of one",
+    ),
     "a name twice": (
         of_safetensors(b"{" + ONE + b"," + ONE + b"}"),
         'it has "w" twice in an object.; copy it',

@@ -101,6 +101,8 @@ def neuron_of_decay(decay: float) -> dict[str, object]:
         (lambda b: (b / "manifest.json").write_text("[]"), "manifest.json is damaged"),
         (lambda b: (b / "manifest.json").write_text("{"), "manifest.json is damaged"),
         (lambda b: reseal(b, schema=99), "has schema 99, this version reads 5 and 6"),
+        # A signature of all files would be for what such a list says, and not for the manifest that is read.
+        (lambda b: reseal(b, files={"manifest.json": FACT}), "lists manifest.json, which no manifest can list"),
         (lambda b: reseal(b, files={"../x": {"sha256": "", "bytes": 0}}), r"a file outside the bundle: '\.\./x'"),
         (
             lambda b: reseal(b, files={"/etc/passwd": {"sha256": "", "bytes": 0}}),

@@ -9,6 +9,7 @@ from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.errors import BadInput
+from tcja_runtime.model_file import protobuf
 from tcja_runtime.model_file.model import WEIGHTS, Model
 
 TYPES = ("float32", "float16", "float64", "int8", "uint8", "int32", "int64", "bool")
@@ -164,6 +165,16 @@ def test_no_other_file_is_read(case):
         message = "tensor w says twice where its values are"
     with pytest.raises(BadInput, match=f"a.onnx cannot be read: .*{message}"):
         OnnxRuntimeSession.open(in_memory(made, ARRAY.tobytes()))
+
+
+def test_graphs_in_graphs_are_read_up_to_a_limit():
+    node = b""
+    for _ in range(2000):
+        attribute = protobuf.embedded(protobuf.ATTRIBUTE_GRAPHS, protobuf.embedded(protobuf.GRAPH_NODE, node))
+        node = protobuf.embedded(protobuf.NODE_ATTRIBUTE, attribute)
+    made = protobuf.embedded(protobuf.MODEL_GRAPH, protobuf.embedded(protobuf.GRAPH_NODE, node))
+    with pytest.raises(ValueError, match="its graphs are nested too deep"):
+        Model(Path("a.onnx"), made, b"").tensors()
 
 
 def test_a_size_that_is_not_that_of_the_shape_is_refused():

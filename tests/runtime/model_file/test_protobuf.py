@@ -71,14 +71,22 @@ def test_numbers_of_64_bits_are_read(value):
     assert protobuf.read_varint(content, 1) == (value, len(content) - 1)
 
 
+def test_an_attribute_without_a_type_is_refused():
+    attribute = helper.make_attribute("tau", 2.0)
+    attribute.ClearField("type")
+    node = protobuf.embedded(protobuf.NODE_ATTRIBUTE, attribute.SerializeToString())
+    with pytest.raises(ValueError, match="^the attribute 'tau' of a node has no type$"):
+        protobuf.attributes(node)
+
+
 def in_graph(content: bytes) -> bytes:
     return protobuf.embedded(protobuf.MODEL_GRAPH, content)
 
 
-def nested(levels: int) -> bytes:
+def nested(levels: int, field: int = protobuf.ATTRIBUTE_GRAPH) -> bytes:
     node = b""
     for _ in range(levels):
-        attribute = protobuf.embedded(protobuf.ATTRIBUTE_GRAPH, protobuf.embedded(protobuf.GRAPH_NODE, node))
+        attribute = protobuf.embedded(field, protobuf.embedded(protobuf.GRAPH_NODE, node))
         node = protobuf.embedded(protobuf.NODE_ATTRIBUTE, attribute)
     return in_graph(protobuf.embedded(protobuf.GRAPH_NODE, node))
 
@@ -92,6 +100,7 @@ NAMES = protobuf.embedded(protobuf.NODE_INPUT, b"") * 2**19
         (b"\x0a\x00" * (2**20 + 1), "the ONNX model has more than 1,048,576 fields"),
         (in_graph(protobuf.embedded(protobuf.GRAPH_NODE, NAMES) * 3), "has more than 1,048,576 fields"),
         (nested(30), "the ONNX model has messages in more than 64 levels"),
+        (nested(30, protobuf.ATTRIBUTE_GRAPHS), "the ONNX model has messages in more than 64 levels"),
         (b"\x0f", "the bytes are not an ONNX model"),
         (in_graph(b"\x0a\x05"), "the bytes of the ONNX model are cut off"),
     ],

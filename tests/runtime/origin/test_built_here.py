@@ -25,8 +25,9 @@ def test_an_engine_is_known_once_it_was_added():
     assert built_here.file().parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_the_default_is_below_the_home_folder(tmp_path, monkeypatch):
-    monkeypatch.delenv("XDG_STATE_HOME")
+@pytest.mark.parametrize("state", ["", "relative"])
+def test_the_default_is_below_the_home_folder(tmp_path, monkeypatch, state):
+    monkeypatch.setenv("XDG_STATE_HOME", state)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert built_here.file() == tmp_path / ".local/state/tcja-deploy/engines"
 

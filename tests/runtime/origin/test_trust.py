@@ -57,6 +57,15 @@ def test_the_first_place_that_names_keys_names_all_and_any_place_requires(places
     assert (names(found), found.why) == (["environment.pub", "user.pub"], "`require_signature`")
 
 
+def test_the_current_folder_has_no_configuration(places, monkeypatch):
+    says(places["user"], require_signature=True)
+    monkeypatch.chdir(places["user"].parents[1])
+    monkeypatch.setenv("XDG_CONFIG_HOME", ".")
+    monkeypatch.setenv("XDG_CONFIG_DIRS", ".:user:")
+    monkeypatch.setenv("HOME", str(places["user"].parent))
+    assert not Trusted.of(Trust()).required
+
+
 def test_identities_of_sigstore_stand_in_a_configuration_file(places):
     says(places["user"], identities=[{"identity": "a@b.example", "provider": "https://accounts.example"}])
     assert [str(each) for each in Trusted.of(Trust()).identities] == ["a@b.example of https://accounts.example"]

@@ -21,6 +21,7 @@ from tcja_runtime.files.reading import is_name
 from tcja_runtime.files.text import parsed, storable
 
 ENGINES = "engines"
+ENGINE = "model.engine"
 ENGINE_LIST = f"{ENGINES}/manifest.json"
 _SCHEMA = 1
 
@@ -84,6 +85,11 @@ class EngineList:
             manifest, engines={**kept, **self.engines}, targets=list(dict.fromkeys([*manifest.targets, *built]))
         )
         return joined, {name: fact for name, fact in files.items() if engine_of(name) not in gone} | self.files
+
+
+def engine_file(name: str) -> str:
+    """Returns the path of an engine in a bundle."""
+    return f"{ENGINES}/{name}/{ENGINE}"
 
 
 def engine_of(name: str) -> str:

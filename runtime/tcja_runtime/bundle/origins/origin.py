@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tcja_runtime.bundle.manifest import FileFact
-from tcja_runtime.bundle.origins.engine_list import ENGINE_LIST, EngineList, engine_of
+from tcja_runtime.bundle.origins.engine_list import ENGINE_LIST, EngineList, engine_file, engine_of
 from tcja_runtime.bundle.sidecar import EngineInfo
 from tcja_runtime.errors import BadInput
 from tcja_runtime.files.limits import in_bundle
@@ -77,14 +77,16 @@ class Origin:
         return list(dict.fromkeys(filter(None, map(engine_of, self.listed))))
 
     def of_engine(self, name: str, sha256: str) -> EngineOrigin:
-        """Returns where an engine of the bundle comes from.
+        """Returns where an engine of the bundle comes from. A signature is for the engine that was signed alone.
 
         Args:
             name: the name of the engine.
             sha256: the SHA-256 of the engine, in hexadecimal.
         """
-        by = self.added_by if self.added and name in self.added.engines else self.manifest
-        if by.trusted:
+        by, signed = self.manifest, self.listed.get(engine_file(name))
+        if self.added and name in self.added.engines:
+            by, signed = self.added_by, self.added.engines[name].sha256
+        if by.trusted and sha256 == signed:
             return EngineOrigin(known=True, text=str(by))
         return BUILT_HERE if sha256 in self.built_here else UNKNOWN
 
@@ -119,7 +121,7 @@ def read(
     if not check_signature:
         trusted = dataclasses.replace(trusted, required=False)
     sha256 = hashlib.sha256(manifest).hexdigest()
-    listed = {MANIFEST: sha256, **{name: fact["sha256"] for name, fact in files.items()}}
+    listed = {**{name: fact["sha256"] for name, fact in files.items()}, MANIFEST: sha256}
     statement = Statement(
         name=MANIFEST,
         content=manifest,
