@@ -45,8 +45,8 @@ def inspect(
         tcja-deploy inspect dvs128.bundle --device orin-nano:7W
         tcja-deploy inspect dvs128.pth --verbose
     """
-    from tcja_deploy.inspect.describe import CheckpointOptions
-    from tcja_deploy.inspect.describe import inspect as facts_of
+    from tcja_deploy.inspect.describe import CheckpointOptions, opened
+    from tcja_deploy.inspect.describe import facts as facts_of
     from tcja_deploy.inspect.estimate import estimate
     from tcja_exporters.costs.boards import Device
 
@@ -56,8 +56,9 @@ def inspect(
     given = CheckpointOptions(
         weights=weights, network=network, settings=options.settings(set_), trust_checkpoint=trust_checkpoint
     )
-    facts = facts_of(file, given)
-    costs = None if named is None else estimate(file, named, batch or 1, options.progress(), given)
+    found = opened(file, given)
+    facts = facts_of(found, given)
+    costs = None if named is None else estimate(found, named, batch or 1, options.progress(), given)
     if as_json:
         print_json(facts if costs is None else {**facts, "costs": costs.to_dict()})
     else:

@@ -6,11 +6,11 @@ import collections
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tcja_deploy.formatting import part
 from tcja_deploy.packages import needs
-from tcja_runtime.bundle.bundle import Bundle, sha256
+from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.engines import Engine, engines
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.network_signature import Layer
@@ -23,9 +23,11 @@ from tcja_runtime.files.text import shown
 from tcja_runtime.records import argument, check_arguments
 
 if TYPE_CHECKING:
+    from onnx import ModelProto, ValueInfoProto
+
     from tcja_exporters.checkpoint.load import Checkpoint
-    from tcja_exporters.checkpoint.trained_network import TrainedNetwork
     from tcja_exporters.checkpoint.weight_sets import WeightSet
+    from tcja_exporters.nir_graphs.graph import Graph
 
 Facts = dict[str, Any]
 """The facts by name: plain values, lists of values, and tables, which are lists of dictionaries with equal keys."""
@@ -51,20 +53,72 @@ class CheckpointOptions:
         check_arguments(self)
 
 
+@dataclasses.dataclass(frozen=True)
+class OnnxFile:
+    """An ONNX file.
+
+    Attributes:
+        path: its path, for messages.
+        model: the model in it.
+    """
+
+    path: Path
+    model: ModelProto
+
+
+@dataclasses.dataclass(frozen=True)
+class GraphFile:
+    """A NIR file.
+
+    Attributes:
+        path: its path, for messages.
+        graph: the graph in it.
+    """
+
+    path: Path
+    graph: Graph
+
+
+Opened: TypeAlias = "Bundle | OnnxFile | GraphFile | Checkpoint"
+"""A file that was read. It is read once, so its facts and its costs are those of the same bytes."""
+
+
 def inspect(path: Path | str, options: CheckpointOptions | None = None) -> Facts:
+    """Return the facts of a file (`opened`, `facts`)."""
+    options = argument("options", options, CheckpointOptions | None) or CheckpointOptions()
+    return facts(opened(path, options), options)
+
+
+def facts(found: Opened, options: CheckpointOptions) -> Facts:
     """Return the facts of a file.
+
+    Args:
+        found: the file.
+        options: the options for a checkpoint.
+
+    Raises:
+        BadInput: the chosen network is not that of the checkpoint.
+        Unavailable: a package is not installed.
+    """
+    if isinstance(found, Bundle):
+        return _bundle(found)
+    if isinstance(found, OnnxFile):
+        return _onnx(found)
+    return _graph(found) if isinstance(found, GraphFile) else _checkpoint(found, options)
+
+
+def opened(path: Path | str, options: CheckpointOptions) -> Opened:
+    """Read a file.
 
     Args:
         path: the folder of a bundle, an .onnx file, a NIR graph, or a checkpoint. Any other file is read as the last.
         options: the options for a checkpoint.
 
     Raises:
-        BadInput: the file does not exist, is damaged, or is none of these; or the checkpoint's network is not
-            known.
+        BadInput: the file does not exist, is damaged, or is none of these.
         Unavailable: the package that reads the file, torch or onnx, is not installed.
     """
     path = argument("path", path, Path)
-    options = argument("options", options, CheckpointOptions | None) or CheckpointOptions()
     if not path.exists():
         put_back(path)
     if not path.exists():
@@ -75,19 +129,23 @@ def inspect(path: Path | str, options: CheckpointOptions | None = None) -> Facts
     given = [f"`{name}`" for name, value in vars(options).items() if value]
     if kind and given:
         raise BadInput(f"{path} is {kind}, and {', '.join(given)} is for checkpoints; leave it out")
+    if path.is_dir():
+        return Bundle.open(path, check_signature=False)
+    if path.suffix == ".onnx":
+        return OnnxFile(path, _model(path))
+    with needs("export"):
+        from tcja_exporters.checkpoint.load import load_checkpoint
+        from tcja_exporters.nir_graphs.graph import load
     if is_graph:
-        return _graph(path)
-    if kind:
-        return _bundle(path) if path.is_dir() else _onnx(path)
-    return _checkpoint(path, options)
+        return GraphFile(path, load(path))
+    return load_checkpoint(path, trust_checkpoint=options.trust_checkpoint, weights=options.weights)
 
 
-def _bundle(path: Path) -> Facts:
-    bundle = Bundle.open(path, check_signature=False)
+def _bundle(bundle: Bundle) -> Facts:
     manifest = bundle.manifest
     return {
         "kind": "bundle",
-        "path": str(path),
+        "path": str(bundle.path),
         "network": manifest.network,
         "dialect": manifest.dialect,
         "evidence": manifest.evidence,
@@ -140,47 +198,26 @@ def _is_graph(path: Path) -> bool:
     return is_graph(path)
 
 
-def _graph(path: Path) -> Facts:
+def _graph(file: GraphFile) -> Facts:
     """Return the facts of a NIR graph: its nodes in the order in which they are computed."""
     with needs("export"):
         from tcja_exporters.nir_graphs.constants import described
-        from tcja_exporters.nir_graphs.graph import load
-    graph = load(path)
+    graph = file.graph
     nodes = [
         {"node": node.name, "type": node.kind, "from": ", ".join(node.sources), "values": described(node)}
         for node in graph.nodes
     ]
-    return {"kind": "nir", "path": str(path), "sha256": sha256(path), "nodes": nodes, "unused": list(graph.unused)}
+    said = {"kind": "nir", "path": str(file.path), "sha256": graph.sha256}
+    return {**said, "nodes": nodes, "unused": list(graph.unused)}
 
 
-def identified(path: Path, options: CheckpointOptions) -> TrainedNetwork:
-    """Return the network of the registry that a checkpoint holds.
-
-    Raises:
-        BadInput: the file is not a checkpoint, or its network is not known.
-        Unavailable: a package that reads the file is not installed.
-    """
-    with needs("export"):
-        from tcja_exporters.checkpoint.identify import identify
-    if _is_graph(path):
-        raise BadInput(f"{path} is a NIR graph, which does not store its time steps; export it, and give the bundle")
-    return identify(_loaded(path, options), options.network, options.settings)
-
-
-def _loaded(path: Path, options: CheckpointOptions) -> Checkpoint:
-    with needs("export"):
-        from tcja_exporters.checkpoint.load import load_checkpoint
-    return load_checkpoint(path, trust_checkpoint=options.trust_checkpoint, weights=options.weights)
-
-
-def _checkpoint(path: Path, options: CheckpointOptions) -> Facts:
+def _checkpoint(loaded: Checkpoint, options: CheckpointOptions) -> Facts:
     """Return the facts of a checkpoint. If its network is not known, they say why."""
-    loaded = _loaded(path, options)
     with needs("export"):
         from tcja_exporters.checkpoint.identify import UnknownNetwork, identify
         from tcja_exporters.checkpoint.weight_sets import summary
         from tcja_exporters.reference import recorder
-    facts: Facts = {"kind": "checkpoint", "path": str(path), "sha256": loaded.sha256}
+    facts: Facts = {"kind": "checkpoint", "path": str(loaded.path), "sha256": loaded.sha256}
     used: str | None
     try:
         trained = identify(loaded, options.network, options.settings)
@@ -225,7 +262,8 @@ def _weights(one: WeightSet, used: str | None) -> Facts:
     }
 
 
-def _onnx(path: Path) -> Facts:
+def _model(path: Path) -> ModelProto:
+    """Return the model in an ONNX file, which ONNX's own checker has checked."""
     with needs("export"):
         import onnx
     if not shown(str(path)) == str(path):
@@ -237,13 +275,18 @@ def _onnx(path: Path) -> Facts:
         raise
     except Exception as error:  # the errors of protobuf and of the checker share no base class
         raise BadInput(f"{path} is not a valid ONNX model: {first_line(error)}") from error
+    return model
+
+
+def _onnx(file: OnnxFile) -> Facts:
+    path, model = file.path, file.model
 
     def text(value: Any) -> str:
         if isinstance(value, bytes):  # so protobuf gives a text that is not UTF-8
             raise BadInput(f"{path} is not a valid ONNX model: a text in it is not UTF-8")
         return str(value)
 
-    def shape(value: onnx.ValueInfoProto) -> str:
+    def shape(value: ValueInfoProto) -> str:
         return ", ".join(text(d.dim_param or d.dim_value) for d in value.type.tensor_type.shape.dim)
 
     operators = collections.Counter(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tcja_deploy.console import Progress
-from tcja_deploy.inspect.describe import CheckpointOptions, identified
+from tcja_deploy.inspect.describe import CheckpointOptions, GraphFile, OnnxFile, Opened
 from tcja_deploy.packages import needs, producer
 from tcja_exporters.costs.boards import SOURCES, Device
 from tcja_runtime.bundle.bundle import MODEL, Bundle
@@ -18,12 +17,11 @@ from tcja_runtime.counting import counted
 from tcja_runtime.errors import BadInput, TcjaError, first_line
 from tcja_runtime.evidence import golden
 from tcja_runtime.evidence.golden import Golden
-from tcja_runtime.files import limits
-from tcja_runtime.files.reading import read_file
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+    from tcja_exporters.checkpoint.load import Checkpoint
     from tcja_exporters.costs.roofline import EngineCost, ModuleCost
     from tcja_exporters.costs.synapses import SynapticCost
 
@@ -82,19 +80,20 @@ class Estimate:
 
 
 def estimate(
-    path: Path, device: Device, batch: int, progress: Progress, options: CheckpointOptions | None = None
+    found: Opened, device: Device, batch: int, progress: Progress, options: CheckpointOptions | None = None
 ) -> Estimate:
     """Estimate the costs of a file's network on a device.
 
     Args:
-        path: the folder of a bundle, an .onnx file, or a checkpoint, which is exported in memory.
+        found: a bundle, an ONNX file, or a checkpoint, which is exported in memory.
         device: the board and its power mode.
         batch: the number of windows that the network takes at a time.
         progress: where progress is shown.
         options: the options for a checkpoint.
 
     Raises:
-        BadInput: the file is damaged or is none of these three, or the costs of one of its operators are not known.
+        BadInput: the file is damaged or is none of these three, the network of the checkpoint is not known, or the
+            costs of one of its operators are not.
         Unavailable: onnx or torch is not installed.
     """
     with needs("export"):
@@ -103,17 +102,20 @@ def estimate(
     vectors: Golden | None = None
     spiking = False
     built: list[Engine] = []
-    if path.is_dir():
-        bundle = Bundle.open(path, check_signature=False)
-        spiking = bundle.manifest.input.scaling == "spikes"
-        model = _load(path / MODEL, bundle.read(MODEL))
-        vectors = golden.read(bundle, bundle.manifest.input)
-        built = engines(bundle)
-    elif path.suffix == ".onnx":
-        model = _load(path)
+    if isinstance(found, GraphFile):
+        raise BadInput(
+            f"{found.path} is a NIR graph, which does not store its time steps; export it, and give the bundle"
+        )
+    if isinstance(found, Bundle):
+        spiking = found.manifest.input.scaling == "spikes"
+        model = _canonical(found)
+        vectors = golden.read(found, found.manifest.input)
+        built = engines(found)
+    elif isinstance(found, OnnxFile):
+        model = found.model
     else:
         with progress.step("export in memory"):
-            model = _export(path, options or CheckpointOptions())
+            model = _export(found, options or CheckpointOptions())
     costs = Costs.of(model, batch, spiking=spiking)
     synapses = None
     if vectors is not None:
@@ -141,19 +143,21 @@ def _source(vectors: Golden) -> str:
     return f"{counted(len(vectors.samples), 'golden window')} ({vectors.samples.source})"
 
 
-def _load(path: Path, content: bytes | None = None) -> ModelProto:
+def _canonical(bundle: Bundle) -> ModelProto:
+    """Return model.onnx of a bundle, without its weights."""
     import onnx
 
     try:
-        return onnx.load_from_string(read_file(path, limits.ONNX) if content is None else content)
+        return onnx.load_from_string(bundle.read(MODEL))
     except TcjaError:
         raise
     except Exception as error:  # the errors of protobuf have no base class of their own
-        raise BadInput(f"{path} is not a valid ONNX model: {first_line(error)}") from error
+        raise BadInput(f"{bundle.path / MODEL} is not a valid ONNX model: {first_line(error)}") from error
 
 
-def _export(path: Path, options: CheckpointOptions) -> ModelProto:
-    trained = identified(path, options)
+def _export(checkpoint: Checkpoint, options: CheckpointOptions) -> ModelProto:
     with needs("export"):
+        from tcja_exporters.checkpoint.identify import identify
         from tcja_exporters.graph.export import export_onnx
+    trained = identify(checkpoint, options.network, options.settings)
     return export_onnx(trained.model, trained.contract, trained.output, {"producer": producer()}).model

@@ -22,10 +22,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tcja_runtime.errors import BadInput, Unavailable, first_line
+from tcja_runtime.errors import BadInput, Unavailable, first_line, user_error
 from tcja_runtime.events.formats.arrays.hdf5_heaps import check_heaps
 from tcja_runtime.files import limits
-from tcja_runtime.files.kinds import Kind, kind_in, other_kind
+from tcja_runtime.files.kinds import Kind, kind_in, kind_of, other_kind
+from tcja_runtime.files.reading import read_file
 from tcja_runtime.machine.versions import too_old, version
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -35,6 +36,7 @@ Fields: TypeAlias = "dict[str, Array | str | Fields]"
 SUFFIX = ".nir"
 PACKAGES = ("h5py", "nir")
 """The packages that read a file."""
+_HEAD = 64  # bytes, by which HDF5 is known
 _METADATA = "metadata"  # free notes of the writer, which are not read
 _DEPTH, _MOST_NAMES = 16, 100_000  # of groups in groups; of groups and datasets
 _TEXTS = 2**20  # bytes of all names and types
@@ -58,26 +60,43 @@ def is_graph(path: Path) -> bool:
         return False
 
 
-def read(path: Path) -> Fields:
-    """Return the content of the graph in a NIR file.
+def content_of(path: Path) -> bytes:
+    """Return the bytes of a NIR file.
+
+    Raises:
+        BadInput: the file cannot be read, is too large, or is not HDF5.
+        Unavailable: the package nir or h5py is not installed, or is too old.
+    """
+    _require(path)
+    try:
+        content = read_file(path, limits.GRAPH)
+    except OSError as error:
+        raise user_error(error, path) or error from error
+    if kind_of(content[:_HEAD]) is not Kind.HDF5:
+        what = other_kind(path) or "not HDF5"
+        raise BadInput(f"{path} is {what}, so it is no NIR graph; pass the file that nir.write wrote")
+    return content
+
+
+def read(path: Path, content: bytes) -> Fields:
+    """Return the graph in a NIR file.
+
+    Args:
+        path: the file, for messages. It is not read.
+        content: its bytes (`content_of`).
 
     Raises:
         BadInput: the file is damaged, is no NIR file, or holds what a NIR file does not need: links, arrays in other
             files, arrays of other types, NaN, or far more values than bytes.
-        Unavailable: the package nir or h5py is not installed, or is too old.
     """
-    _require(path)
-    if kind_in(path) is not Kind.HDF5:
-        what = other_kind(path) or "not HDF5"
-        raise BadInput(f"{path} is {what}, so it is no NIR graph; pass the file that nir.write wrote")
     import h5py
 
     try:
-        check_heaps(path)
-        with h5py.File(path, "r", locking=False) as file:
+        check_heaps(content, path)
+        with h5py.File(h5py.h5f.open_file_image(content)) as file:
             if "node" not in file or file.get("node", getclass=True) is not h5py.Group:
                 raise BadInput(f"{path} is HDF5, but no NIR graph: it has no group 'node'; see nir.write")
-            return _Reader(path, room=limits.room(path.stat().st_size)).group(file, "node", 0)
+            return _Reader(path, room=limits.room(len(content))).group(file, "node", 0)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:  # h5py raises all of these
         raise BadInput(f"{path} is truncated or damaged ({first_line(error)}); copy it again") from error
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import dataclasses
 import graphlib
+import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tcja_exporters.nir_graphs.file import Fields, read
+from tcja_exporters.nir_graphs.file import Fields, content_of, read
 from tcja_runtime.counting import listed
 from tcja_runtime.errors import BadInput, first_line
 
@@ -48,10 +49,14 @@ class Graph:
     Attributes:
         nodes: the nodes, each after its sources; the first is the input, the last the output.
         unused: the names of the nodes of which the output does not depend. They are not in `nodes`.
+        sha256: the hash of the file that was read.
+        bytes: the size of the file.
     """
 
     nodes: tuple[Node, ...]
     unused: tuple[str, ...]
+    sha256: str
+    bytes: int
 
 
 def load(path: Path) -> Graph:
@@ -62,8 +67,9 @@ def load(path: Path) -> Graph:
             node is unknown or not complete, edges are missing, or nodes form a cycle.
         Unavailable: a package is missing.
     """
+    content = content_of(path)
     found = _Found(path)
-    first, last = found.graph("", read(path))
+    first, last = found.graph("", read(path, content))
     order = _ordered(path, found)
     needed = {last}
     for name in reversed(order):
@@ -80,6 +86,8 @@ def load(path: Path) -> Graph:
     return Graph(
         nodes=(nodes[first], *(nodes[name] for name in rest), nodes[last]),
         unused=tuple(sorted(set(order) - needed)),
+        sha256=hashlib.sha256(content).hexdigest(),
+        bytes=len(content),
     )
 
 

@@ -21,7 +21,6 @@ from tcja_exporters.nir_graphs.dialects import DIALECTS, Dialect
 from tcja_exporters.nir_graphs.file import PACKAGES
 from tcja_exporters.nir_graphs.graph import Graph, Node, load
 from tcja_exporters.nir_graphs.layers import LAYERS, Shape, check_constant, layer
-from tcja_runtime.bundle.bundle import sha256
 from tcja_runtime.bundle.manifest import CHECK
 from tcja_runtime.counting import counted, listed
 from tcja_runtime.data.contract import LARGEST, InputContract
@@ -123,7 +122,7 @@ def from_nir(path: Path, contract: InputContract, settings: Mapping[str, str]) -
         output="rates",
         classes=tuple(map(str, range(units[1]))) if len(units) == 2 else (),
         time_steps=steps,
-        source={"name": shown(path.name), "sha256": sha256(path), "bytes": path.stat().st_size},
+        source={"name": shown(path.name), "sha256": graph.sha256, "bytes": graph.bytes},
         evidence=_evidence(graph, dialect, settings),
         packages={name: version(name) or "" for name in PACKAGES},
     )

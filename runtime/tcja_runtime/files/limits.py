@@ -69,7 +69,7 @@ MOST_REPEATED = 2**20
 """The most values of tuples that a pickle takes from its memo."""
 MOST_TENSORS = 2**15
 """The most tensors in all sets of weights of a checkpoint."""
-GRAPH = Limit("a NIR file", 8 * _GIB)
+GRAPH = Limit("a NIR file", 2 * _GIB)
 PICTURE = Limit("a picture", 256 * _MIB)
 PIXELS = 2**25
 """The most pixels of a picture. It is a float32 array for each of its channels, 400 MB with three."""

@@ -13,6 +13,7 @@ import pytest
 
 from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.events import Events, ReadOptions, recording
+from tcja_runtime.events.formats.arrays.hdf5_heaps import check_heaps
 
 from . import writers
 from .reading import listed
@@ -276,6 +277,16 @@ def test_a_damaged_heap_is_refused_before_the_text_in_it_is_read(file, size):
         BadInput, match=r"a\.h5 is damaged: the heap of texts at byte [\d,]+ does not fit; copy it again"
     ):
         recording(file)
+
+
+def test_heaps_in_heaps_are_refused():
+    """Each has all those behind it in its objects, so that all of them are read as often as there are heaps."""
+    count = 100
+    sizes = [16 + 32 * number for number in range(count + 1)]
+    heaps = [b"GCOL\1\0\0\0" + size.to_bytes(8, "little") for size in reversed(sizes)]
+    content = (b"\1" + bytes(7) + (16).to_bytes(8, "little")).join(heaps)
+    with pytest.raises(BadInput, match=r"a\.h5 is damaged: the heap of texts at byte [\d,]+ does not fit"):
+        check_heaps(content, Path("a.h5"))
 
 
 @pytest.mark.parametrize("kind", ["S", "vlen", "group"])

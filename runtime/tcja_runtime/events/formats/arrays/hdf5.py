@@ -21,6 +21,7 @@ import contextlib
 import dataclasses
 import functools
 import importlib.util
+import mmap
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -286,7 +287,8 @@ def _sensor(file: Any, path: Path) -> tuple[int, int] | None:
     if kind is None:
         return None
     if kind.length is None:  # the text is in a heap
-        check_heaps(path)
+        with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            check_heaps(content, path)
     text = file.attrs["geometry"]
     text = text.decode(errors="replace") if isinstance(text, bytes) else text
     found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text) if isinstance(text, str) else None

@@ -13,7 +13,7 @@ from tcja_runtime.errors import BadInput
 _HEAP = b"GCOL\1\0\0\0"
 
 
-def check_heaps(path: Path) -> None:
+def check_heaps(content: bytes | mmap.mmap, path: Path) -> None:
     """Check the heaps of a file. In some damaged ones, the HDF5 library (2.0) never ends.
 
     A global heap is "GCOL", its version, 1, in 4 bytes, and its size in 8. Then come objects: the index in 2 bytes, 6
@@ -21,22 +21,25 @@ def check_heaps(path: Path) -> None:
     of the heap; its size includes its first 16 bytes.
 
     Args:
-        path: the file, which has at least one byte. All of it is searched.
+        content: the content of the file. All of it is searched.
+        path: the file, for messages.
 
     Raises:
-        BadInput: an object ends behind its heap, or the free space does not end with it.
+        BadInput: an object ends behind its heap, the free space does not end with it, or heaps lie in each other.
     """
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        start = content.find(_HEAP)
-        while start >= 0:
-            at, end = start + 16, start + int.from_bytes(content[start + 8 : start + 16], "little")
-            while at + 16 <= end <= len(content):
-                size = int.from_bytes(content[at + 8 : at + 16], "little")
-                if content[at : at + 2] == b"\0\0":
-                    at += size
-                    at = at if at == end else end + 1  # bytes behind the free space are read again and again
-                    break
-                at += 16 + -(-size // 8) * 8
-            if end > len(content) or at > end:
-                raise BadInput(f"{path} is damaged: the heap of texts at byte {start:,} does not fit; copy it again")
-            start = content.find(_HEAP, start + len(_HEAP))
+    start, objects = content.find(_HEAP), 0
+    while start >= 0:
+        at, end = start + 16, start + int.from_bytes(content[start + 8 : start + 16], "little")
+        while at + 16 <= end <= len(content):
+            objects += 1  # heaps that lie in each other have more objects than the file can hold side by side
+            size = int.from_bytes(content[at + 8 : at + 16], "little")
+            if content[at : at + 2] == b"\0\0":
+                at += size
+                at = at if at == end else end + 1  # bytes behind the free space are read again and again
+                break
+            at += 16 + -(-size // 8) * 8
+            if objects > len(content) // 16:
+                break
+        if end > len(content) or at > end or objects > len(content) // 16:
+            raise BadInput(f"{path} is damaged: the heap of texts at byte {start:,} does not fit; copy it again")
+        start = content.find(_HEAP, start + len(_HEAP))
