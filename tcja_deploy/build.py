@@ -23,6 +23,7 @@ from tcja_runtime.files.folder import Files, read_model, write_model
 from tcja_runtime.files.staging import locked, restaged, scratch
 from tcja_runtime.machine.jetpack import how_to_get
 from tcja_runtime.origin import built_here
+from tcja_runtime.origin.built_here import Built
 from tcja_runtime.origin.keys import private_kind
 from tcja_runtime.origin.signer import State
 from tcja_runtime.origin.trust import Trust
@@ -108,7 +109,7 @@ def _without_wrong_engines(opened: Bundle, folder: Path, progress: Progress, *, 
     """
     sound, origin = opened.sound_engines(), opened.origin
     added = origin.added.engines if signs and origin.added else {}
-    unknown = [name for name, info in added.items() if not origin.of_engine(name, info.sha256).known]
+    unknown = [name for name, info in added.items() if not origin.of_engine(name, info).known]
     place = folder / ENGINES
     for found in sorted(place.iterdir()) if place.is_dir() else ():
         if f"{ENGINES}/{found.name}" in NOT_LISTED:
@@ -222,7 +223,7 @@ def with_engine(
         fused = not options.plugin and TimeForm.FUSED.value in manifest.time_form.forms.values()
         other = f", or export the network again with `time_form` {TimeForm.UNROLLED.value}" if fused else ""
         raise BuildTimeout(f"{error}; give it more time with `build_timeout`{other}") from error
-    if not_listed := built_here.add(built.info.sha256, built.name):
+    if not_listed := built_here.add(Built(built.info.sha256, built.info.model_sha256), built.name):
         progress.note(not_listed)
     shutil.rmtree(place / built.name, ignore_errors=True)
     place.mkdir(exist_ok=True)

@@ -175,7 +175,7 @@ def _built_here() -> Finding:
     try:
         return Finding(what, True, f"{counted(len(built_here.known()), 'engine')} in {file}")
     except BadInput as error:
-        return Finding(what, False, str(error), f"chmod go-w {file}")
+        return Finding(what, False, str(error), f"rm {file}")
 
 
 def _extensions() -> list[Finding]:

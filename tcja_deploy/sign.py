@@ -93,8 +93,7 @@ def sign(path: Path | str, options: SignOptions, progress: Progress | None = Non
         if options.key:
             with progress.step("sign the manifest"):
                 signatures[DETACHED] = detached.sign(manifest, options.key)
-        with progress.step("sign the files"):
-            all_files = _of_all_files(opened, options, progress)
+        all_files = _of_all_files(opened, options, progress)
         if all_files is not None:
             signatures[OPENSSF] = all_files
         with restaged(path) as folder:
@@ -111,12 +110,11 @@ def _check(opened: Bundle, options: SignOptions) -> None:
     """
     origin = opened.origin
     if origin.manifest.state is not State.UNSIGNED:
-        raise BadInput(
-            f"{opened.path} is signed already; to sign it anew, remove {DETACHED} and {OPENSSF} from it first"
-        )
+        there = " and ".join(name for name in (DETACHED, OPENSSF) if (opened.path / name).exists())
+        raise BadInput(f"{opened.path} is signed already; to sign it anew, remove {there} from it first")
     added = origin.added.engines if origin.added else {}
     for name, info in opened.manifest.engines.items():
-        if name not in added and not options.trust_engine and not origin.of_engine(name, info.sha256).known:
+        if name not in added and not options.trust_engine and not origin.of_engine(name, info).known:
             raise BadInput(
                 f"engine {name} is of unknown origin, and a signature would say that it is yours; build it here "
                 f"('tcja-deploy build {opened.path}'), or pass `trust_engine` if you know where it comes from"
@@ -139,7 +137,8 @@ def _of_all_files(opened: Bundle, options: SignOptions, progress: Progress) -> b
             progress.note(f"{OPENSSF} is not written: model-signing is not installed ({openssf.INSTALL})")
             return None
     try:
-        return openssf.sign(opened.origin.listed, opened.path.resolve().name, method)
+        with progress.step("sign the files"):
+            return openssf.sign(opened.origin.listed, opened.path.resolve().name, method)
     except BadInput as error:
         if wanted:
             raise

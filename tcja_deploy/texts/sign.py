@@ -31,7 +31,5 @@ def origin_lines(bundle: Bundle) -> list[str]:
     """Return who signed a bundle and where its engines come from, a line each, and what hashes do not prove."""
     origin = bundle.origin
     lines = [f"Origin: the bundle is {origin.manifest}."]
-    lines += [
-        f"Engine {name} is {origin.of_engine(name, info.sha256)}." for name, info in bundle.manifest.engines.items()
-    ]
+    lines += [f"Engine {name} is {origin.of_engine(name, info)}." for name, info in bundle.manifest.engines.items()]
     return lines if origin.manifest.trusted else [*lines, ONLY_SIGNED]

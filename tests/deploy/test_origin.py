@@ -186,6 +186,16 @@ def test_an_engine_of_unknown_origin_is_passed_over(run, unsigned, data, name):
     assert trusted.refusal() is None
 
 
+def test_an_engine_that_was_built_here_for_another_network_is_of_unknown_origin(unsigned):
+    """A bundle may say that the engine is for its model, but not the user's own list."""
+    content = json.loads((unsigned / "manifest.json").read_text())
+    for info in content["engines"].values():
+        info["model_sha256"] = "0" * 64
+    reseal(unsigned, engines=content["engines"])
+    (engine,) = opened_engines(unsigned, Trust())
+    assert str(engine.origin) == "of unknown origin"
+
+
 def test_a_build_does_not_break_a_signature(run, unsigned, keys, monkeypatch, tmp_path):
     """And the board's own key signs what it adds, so that other machines load it."""
     (release, public), (board, board_public) = keys["release"], keys["board"]

@@ -211,7 +211,7 @@ def engines(bundle: Bundle) -> list[Engine]:
             folder=bundle.path / ENGINES / name,
             info=info,
             model_sha256=bundle.files[MODEL if info.plugin else PLAIN_MODEL]["sha256"],
-            origin=origin.of_engine(name, info.sha256),
+            origin=origin.of_engine(name, info),
             trusted=trust_engine,
         )
         for name, info in reversed(known.items())

@@ -21,8 +21,12 @@ def user_folder(variable: str, default: str) -> Path:
     Raises:
         RuntimeError: it is in the user's home, and this user has none.
     """
-    named = Path(os.environ.get(variable, ""))
-    return (named if named.is_absolute() else Path.home() / default) / _OURS
+    folder = Path(os.environ.get(variable, ""))
+    if not folder.is_absolute():
+        folder = Path.home() / default
+    if not folder.is_absolute():
+        raise RuntimeError("the path of the user's home is not absolute")
+    return folder / _OURS
 
 
 def machine_folders(variable: str, default: str) -> list[Path]:

@@ -2,11 +2,13 @@
 
 An engine is native code, and what a bundle says of it can be written by anybody. So the list is not in the bundle, but
 in the user's own folder for states: $XDG_STATE_HOME/tcja-deploy/engines, by default ~/.local/state. It has a line for
-each engine: its SHA-256, the time (UTC) and its name.
+each engine: its SHA-256, that of the model that it was built from, the time (UTC) and its name. So an engine that was
+built here for one network is not taken for that of another, whatever a bundle says.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import errno
 import os
@@ -19,6 +21,21 @@ from tcja_runtime.files import limits
 from tcja_runtime.files.reading import content, open_file
 from tcja_runtime.machine.user_folders import user_folder
 
+_LINE = re.compile(rb"([0-9a-f]{64}) ([0-9a-f]{64}) ")
+
+
+@dataclasses.dataclass(frozen=True)
+class Built:
+    """An engine, and the model that it was built from.
+
+    Attributes:
+        engine: the SHA-256 of the engine, in hexadecimal.
+        model: the SHA-256 of the model, in hexadecimal.
+    """
+
+    engine: str
+    model: str
+
 
 def file() -> Path | None:
     """Returns the path of the list; None if this user has no home folder."""
@@ -28,11 +45,11 @@ def file() -> Path | None:
         return None
 
 
-def add(sha256: str, name: str) -> str:
+def add(built: Built, name: str) -> str:
     """Add an engine that was just built to the list.
 
     Args:
-        sha256: the SHA-256 of the engine, in hexadecimal.
+        built: the engine.
         name: the name of the engine, for people.
 
     Returns:
@@ -43,7 +60,7 @@ def add(sha256: str, name: str) -> str:
     if path is None:
         return f"this user has no home folder for the list of engines built here, {follows}"
     time = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    line = f"{sha256} {time} {re.sub(r'[^!-~]', '?', name)}\n"
+    line = f"{built.engine} {built.model} {time} {re.sub(r'[^!-~]', '?', name)}\n"
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # One write of a short line at the end is whole, whatever else is written at the same time.
@@ -58,8 +75,8 @@ def add(sha256: str, name: str) -> str:
     return ""
 
 
-def known() -> frozenset[str]:
-    """Returns the SHA-256 of each engine in the list, in hexadecimal.
+def known() -> frozenset[Built]:
+    """Returns the engines in the list.
 
     Raises:
         BadInput: the list is not this user's own, or others may write it; or it cannot be read.
@@ -69,12 +86,16 @@ def known() -> frozenset[str]:
         return frozenset()
     try:
         with open_file(path, limits.BUILT_HERE) as stream:
-            found = os.fstat(stream.fileno())
-            if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-                raise BadInput(f"{path}, the list of engines built here, must be a file that this user alone may write")
+            status = os.fstat(stream.fileno())
+            if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                raise BadInput(
+                    f"{path}, the list of engines built here, must be a file that this user alone may write; "
+                    "remove it, and build the engines again"
+                )
             lines = content(stream, path, limits.BUILT_HERE).splitlines()
     except (FileNotFoundError, NotADirectoryError):
         return frozenset()
     except OSError as error:
         raise user_error(error, path) or error from error
-    return frozenset(line[:64].decode() for line in lines if re.match(rb"[0-9a-f]{64} ", line))
+    found = filter(None, map(_LINE.match, lines))
+    return frozenset(Built(engine=each[1].decode(), model=each[2].decode()) for each in found)

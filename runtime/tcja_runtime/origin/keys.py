@@ -16,6 +16,7 @@ from pathlib import Path
 from tcja_runtime.errors import BadInput, user_error
 from tcja_runtime.files import limits
 from tcja_runtime.files.reading import read_file
+from tcja_runtime.origin.settings import read_settings
 
 
 class KeyKind(enum.Enum):
@@ -45,27 +46,33 @@ class PublicKey:
     fingerprint: str
 
     @classmethod
-    def read(cls, path: Path) -> PublicKey:
+    def read(cls, path: Path, *, of_settings: bool = False) -> PublicKey:
         """Read a public key.
 
+        Args:
+            path: the file with the key.
+            of_settings: whether a file of settings names it. Then nobody but its owner and its group may write it.
+
         Raises:
-            BadInput: the file cannot be read, or is no public key.
+            BadInput: the file cannot be read, is no public key, or holds several.
         """
-        text = _text(path)
+        text = _text(path, of_settings=of_settings)
         if "PRIVATE KEY-----" in text:
-            raise BadInput(
-                f"`public_keys` {path} is a private key, which its owner alone may have; give the public one"
-            )
+            raise BadInput(f"{path} is a private key, which its owner alone may have; give the public one")
         pem = re.search(r"-----BEGIN (PUBLIC KEY|CERTIFICATE)-----\s(.+?)-----END \1-----", text, re.DOTALL)
+        lines = [line.split() for line in text.splitlines() if line.strip() and line[0] != "#"]
+        keys = text.count("-----BEGIN PUBLIC KEY-----") if pem else sum(map(_is_ssh, lines))
+        if keys > 1:
+            raise BadInput(f"{path} holds {keys} keys; give each in a file of its own")
         if pem:
             kind = KeyKind.PEM if pem[1] == "PUBLIC KEY" else KeyKind.CERTIFICATE
             content = pem[0] + "\n" if kind is KeyKind.PEM else text
             return cls(path, kind, content.encode(), _fingerprint(_decoded(pem[2], path)))
-        words = next((line.split() for line in text.splitlines() if line.strip() and line[0] != "#"), [])
-        if len(words) > 1 and re.fullmatch(r"(sk-)?(ssh|ecdsa)-[\w@.-]+", words[0]):
-            return cls(path, KeyKind.SSH, f"{words[0]} {words[1]}".encode(), _fingerprint(_decoded(words[1], path)))
+        if lines and _is_ssh(lines[0]):
+            name, key = lines[0][:2]
+            return cls(path, KeyKind.SSH, f"{name} {key}".encode(), _fingerprint(_decoded(key, path)))
         raise BadInput(
-            f"`public_keys` {path} is neither a public key of OpenSSH (ssh-keygen makes it, NAME.pub) nor a PEM text "
+            f"{path} is neither a public key of OpenSSH (ssh-keygen makes it, NAME.pub) nor a PEM text "
             "with a public key (openssl pkey -pubout) or a certificate"
         )
 
@@ -88,18 +95,24 @@ def private_kind(path: Path) -> KeyKind:
     raise BadInput(f"`key` {path} is no private key of OpenSSH or in PEM; 'ssh-keygen -t ed25519 -f NAME' makes one")
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, *, of_settings: bool = False) -> str:
+    read = read_settings if of_settings else read_file
     try:
-        return read_file(path, limits.SIGNATURE).decode("utf-8", "replace")
+        return read(path, limits.SIGNATURE).decode("utf-8", "replace")
     except OSError as error:
         raise user_error(error, path) or error from error
+
+
+def _is_ssh(words: list[str]) -> bool:
+    """Whether the words of a line are those of a public key of OpenSSH."""
+    return len(words) > 1 and bool(re.fullmatch(r"(sk-)?(ssh|ecdsa)-[\w@.-]+", words[0]))
 
 
 def _decoded(text: str, path: Path) -> bytes:
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except ValueError as error:  # binascii.Error, or characters that are not ASCII
-        raise BadInput(f"`public_keys` {path} is damaged: its base64 text is not whole; copy it again") from error
+        raise BadInput(f"{path} is damaged: its base64 text is not whole; copy it again") from error
 
 
 def _fingerprint(encoded: bytes) -> str:

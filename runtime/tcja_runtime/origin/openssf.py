@@ -93,9 +93,12 @@ def sign(listed: Mapping[str, str], name: str, method: Method) -> bytes:
             raise Unavailable(f"Sigstore cannot make {SIGNATURE}: {said}; it needs the network and a token") from error
         if isinstance(error, OSError):
             raise user_error(error) or error from error
+        why = first_line(error)
+        if isinstance(error, AttributeError):  # model-signing asks each key for its curve
+            why = "it is of another kind"
         raise BadInput(
-            f"`key` {method.key} cannot make {SIGNATURE}: {first_line(error)}; it takes a PEM key of the curve P-256, "
-            "P-384 or P-521, without a passphrase"
+            f"`key` {method.key} cannot make {SIGNATURE}: {why}; it takes a PEM key of the curve P-256, P-384 or "
+            "P-521, without a passphrase"
         ) from error
 
 

@@ -7,7 +7,8 @@
 
 A folder whose path is not absolute is passed over. A configuration file is a JSON object with the fields of
 `Configuration`. A signature is required if any of these places requires one. The keys are those of the first place that
-names any: the arguments, the environment, the user's file, the machine's file.
+names any: the arguments, the environment, the user's file, the machine's file. A configuration file that all may write
+is refused, and so is a key that it names.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from pathlib import Path
 from tcja_runtime import records
 from tcja_runtime.errors import BadInput, user_error
 from tcja_runtime.files import limits
-from tcja_runtime.files.reading import read_file
 from tcja_runtime.files.text import parsed
 from tcja_runtime.machine.user_folders import machine_folders, user_folder
 from tcja_runtime.origin.keys import PublicKey
 from tcja_runtime.origin.openssf import Identity
+from tcja_runtime.origin.settings import read_settings
 from tcja_runtime.records import check_arguments
 
 PUBLIC_KEYS, REQUIRE_SIGNATURE = "TCJA_PUBLIC_KEYS", "TCJA_REQUIRE_SIGNATURE"
@@ -95,14 +96,15 @@ class Trusted:
         """
         places = [
             _Place("`public_keys`" if trust.public_keys else "`require_signature`", _of_arguments(trust)),
-            _Place(REQUIRE_SIGNATURE, _of_environment()),
+            _Place(PUBLIC_KEYS, Configuration(public_keys=_keys_of_environment())),
+            _Place(REQUIRE_SIGNATURE, Configuration(require_signature=_required_by_environment())),
             *_of_files(),
         ]
-        named = next((each.says for each in places if each.says.public_keys or each.says.identities), Configuration())
+        named = next((each for each in places if each.says.public_keys or each.says.identities), _Place())
         required = next((each.name for each in places if each.says.require_signature), "")
         return cls(
-            keys=tuple(PublicKey.read(Path(path)) for path in named.public_keys),
-            identities=named.identities,
+            keys=named.keys(),
+            identities=named.says.identities,
             required=bool(required),
             why=required,
         )
@@ -110,10 +112,18 @@ class Trusted:
 
 @dataclasses.dataclass(frozen=True)
 class _Place:
-    """A place that names signers: its name for people, and what it says."""
+    """A place that names signers: its name for people, what it says, and whether it is a file."""
 
-    name: str
-    says: Configuration
+    name: str = ""
+    says: Configuration = dataclasses.field(default_factory=Configuration)
+    file: bool = False
+
+    def keys(self) -> tuple[PublicKey, ...]:
+        """Read the keys that it names."""
+        try:
+            return tuple(PublicKey.read(Path(path), of_settings=self.file) for path in self.says.public_keys)
+        except BadInput as error:
+            raise BadInput(f"{error}; {self.name} names it") from error
 
 
 def _of_arguments(trust: Trust) -> Configuration:
@@ -121,12 +131,15 @@ def _of_arguments(trust: Trust) -> Configuration:
     return Configuration(require_signature=trust.require_signature or bool(given), public_keys=given)
 
 
-def _of_environment() -> Configuration:
+def _required_by_environment() -> bool:
     asked = os.environ.get(REQUIRE_SIGNATURE, "")
     if asked not in ("", "0", "1"):
         raise BadInput(f"{REQUIRE_SIGNATURE} is '{asked}', and must be 1 or 0")
-    keys = tuple(path for path in os.environ.get(PUBLIC_KEYS, "").split(os.pathsep) if path)
-    return Configuration(require_signature=asked == "1", public_keys=keys)
+    return asked == "1"
+
+
+def _keys_of_environment() -> tuple[str, ...]:
+    return tuple(path for path in os.environ.get(PUBLIC_KEYS, "").split(os.pathsep) if path)
 
 
 def _of_files() -> Iterator[_Place]:
@@ -137,13 +150,13 @@ def _of_files() -> Iterator[_Place]:
     for file in (folder / _FILE for folder in folders):
         content = _content(file)
         if content is not None:
-            yield _Place(str(file), _read(file, content))
+            yield _Place(str(file), _read(file, content), file=True)
 
 
 def _content(file: Path) -> bytes | None:
     """Returns the content of a file; None if there is none."""
     try:
-        return read_file(file, limits.SETTINGS)
+        return read_settings(file, limits.SETTINGS)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

@@ -6,8 +6,9 @@ import pytest
 
 from tcja_runtime.errors import BadInput
 from tcja_runtime.origin import built_here
+from tcja_runtime.origin.built_here import Built
 
-ONE, TWO = "1" * 64, "2" * 64
+ONE, TWO = Built("1" * 64, "a" * 64), Built("2" * 64, "b" * 64)
 
 
 @pytest.fixture(autouse=True)
@@ -35,14 +36,16 @@ def test_the_default_is_below_the_home_folder(tmp_path, monkeypatch, state):
 def test_lines_that_are_no_hashes_are_passed_over():
     built_here.add(ONE, "a")
     with built_here.file().open("ab") as stream:
-        stream.write(b"\xff\xff\n" + b"2" * 63 + b" short\n" + b"x" * 64 + b" x\n")
+        stream.write(b"\xff\xff\n" + b"2" * 64 + b" 2030-01-01 no model\n" + b"x" * 64 + b" x\n")
     assert built_here.known() == {ONE}
 
 
 def test_a_list_that_others_may_write_is_refused():
     built_here.add(ONE, "a")
     built_here.file().chmod(0o666)
-    with pytest.raises(BadInput, match="list of engines built here, must be a file that this user alone may write"):
+    with pytest.raises(
+        BadInput, match="list of engines built here, must be a file that this user alone may write; remove"
+    ):
         built_here.known()
 
 

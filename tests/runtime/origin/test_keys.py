@@ -41,6 +41,8 @@ def test_a_certificate_is_told_from_a_key(tmp_path):
         ("-----BEGIN PUBLIC KEY-----\nMF%\n-----END PUBLIC KEY-----\n", "is damaged: its base64 text is not whole"),
         ("ssh-ed25519 AAA* me\n", "is damaged: its base64 text is not whole"),
         ("ssh-ed25519 AAA\u00e9 me\n", "is damaged: its base64 text is not whole"),
+        ("ssh-ed25519 AAAA a\n# b\nssh-ed25519 AAAB b\n", "holds 2 keys; give each in a file of its own"),
+        ("-----BEGIN PUBLIC KEY-----\nMF\n-----END PUBLIC KEY-----\n" * 3, "holds 3 keys; give each in a file of its"),
         ("hello\n", "is neither a public key of OpenSSH (ssh-keygen makes it, NAME.pub) nor a PEM text"),
         ("", "is neither a public key of OpenSSH"),
         ("x" * (2**20 + 1), "has 1,048,577 bytes, and a signature or a key has at most 1,048,576"),

@@ -78,19 +78,40 @@ def test_identities_of_sigstore_stand_in_a_configuration_file(places):
         ('{"require_signature": "yes"}', 'require_signature is "yes", and must be true or false'),
         ("[]", "must be an object; correct it, or remove it"),
         ("{", "line 1 is not JSON; correct it, or remove it"),
-        ('{"public_keys": ["none.pub"]}', "tcja-deploy/none.pub cannot be read or written: No such file or directory"),
+        (
+            '{"public_keys": ["none.pub"]}',
+            "none.pub cannot be read or written: No such file or directory; {file} names it",
+        ),
     ],
 )
 def test_a_wrong_configuration_is_refused_and_not_passed_over(places, content, said):
     places["machine"].write_text(content)
     with pytest.raises(BadInput) as refused:
         Trusted.of(Trust())
-    assert said in str(refused.value)
+    assert said.replace("{file}", str(places["machine"])) in str(refused.value)
 
 
 def test_a_wrong_variable_is_refused(places, monkeypatch):
     monkeypatch.setenv("TCJA_REQUIRE_SIGNATURE", "yes")
     with pytest.raises(BadInput, match="TCJA_REQUIRE_SIGNATURE is 'yes', and must be 1 or 0"):
+        Trusted.of(Trust())
+
+
+def test_a_key_that_cannot_be_read_is_said_with_the_place_that_names_it(places, tmp_path, monkeypatch):
+    with pytest.raises(
+        BadInput, match="none cannot be read or written: No such file or directory; `public_keys` names"
+    ):
+        Trusted.of(Trust(public_keys=(tmp_path / "none",)))
+    monkeypatch.setenv("TCJA_PUBLIC_KEYS", str(tmp_path))
+    with pytest.raises(BadInput, match="is a folder, not a file; TCJA_PUBLIC_KEYS names it"):
+        Trusted.of(Trust())
+
+
+@pytest.mark.parametrize("name", ["config.json", "machine.pub"])
+def test_what_everybody_may_write_does_not_say_whom_to_trust(places, name):
+    says(places["machine"], public_keys=["machine.pub"])
+    places["machine"].with_name(name).chmod(0o666)
+    with pytest.raises(BadInput, match=f"{name} says whom you trust, and all may write it"):
         Trusted.of(Trust())
 
 

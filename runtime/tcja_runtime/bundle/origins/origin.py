@@ -15,6 +15,7 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.files.limits import in_bundle
 from tcja_runtime.files.reading import read_inside
 from tcja_runtime.origin import built_here, detached, openssf
+from tcja_runtime.origin.built_here import Built
 from tcja_runtime.origin.signer import Signer, State, Statement, check_required, signer
 from tcja_runtime.origin.trust import Trust, Trusted
 
@@ -54,7 +55,7 @@ class Origin:
         manifest: who signed manifest.json.
         added: the engines that were added later; None if there is no such list.
         added_by: who signed the list of these engines.
-        built_here: the SHA-256 of each engine that this user built on this machine.
+        built_here: the engines that this user built on this machine.
         trust: whom and what the caller trusts.
         listed: what model.sig signs: the SHA-256 of manifest.json and of each file that it lists, by name.
     """
@@ -62,7 +63,7 @@ class Origin:
     manifest: Signer
     added: EngineList | None
     added_by: Signer
-    built_here: frozenset[str]
+    built_here: frozenset[Built]
     trust: Trust
     listed: Mapping[str, str]
 
@@ -76,19 +77,19 @@ class Origin:
         """The names of the engines that manifest.json lists itself, whether they still count or not."""
         return list(dict.fromkeys(filter(None, map(engine_of, self.listed))))
 
-    def of_engine(self, name: str, sha256: str) -> EngineOrigin:
+    def of_engine(self, name: str, info: EngineInfo) -> EngineOrigin:
         """Returns where an engine of the bundle comes from. A signature is for the engine that was signed alone.
 
         Args:
             name: the name of the engine.
-            sha256: the SHA-256 of the engine, in hexadecimal.
+            info: its sidecar.
         """
         by, signed = self.manifest, self.listed.get(engine_file(name))
         if self.added and name in self.added.engines:
             by, signed = self.added_by, self.added.engines[name].sha256
-        if by.trusted and sha256 == signed:
+        if by.trusted and info.sha256 == signed:
             return EngineOrigin(known=True, text=str(by))
-        return BUILT_HERE if sha256 in self.built_here else UNKNOWN
+        return BUILT_HERE if Built(info.sha256, info.model_sha256) in self.built_here else UNKNOWN
 
     def to_dict(self, engines: Mapping[str, EngineInfo]) -> dict[str, Any]:
         """Returns what is known, for JSON.
@@ -96,7 +97,7 @@ class Origin:
         Args:
             engines: the sidecars of the bundle's engines, by name.
         """
-        found = {name: str(self.of_engine(name, info.sha256)) for name, info in engines.items()}
+        found = {name: str(self.of_engine(name, info)) for name, info in engines.items()}
         return {"signed": self.manifest.trusted, "signature": str(self.manifest), "engines": found}
 
 
@@ -137,7 +138,8 @@ def read(
         added = _added(folder, content, sha256, trust)
         later = Statement(name=ENGINE_LIST, content=content, detached=_content(folder, DETACHED_LIST))
         by = signer(later, trusted) if added else by
-    return Origin(manifest=signed, added=added, added_by=by, built_here=built_here.known(), trust=trust, listed=listed)
+    known = built_here.known() if added or trust.trust_engine or any(map(engine_of, files)) else frozenset()
+    return Origin(manifest=signed, added=added, added_by=by, built_here=known, trust=trust, listed=listed)
 
 
 def _added(folder: Path, content: bytes, manifest: str, trust: Trust) -> EngineList | None:
