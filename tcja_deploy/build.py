@@ -14,20 +14,20 @@ from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.engines import Engine
 from tcja_runtime.bundle.manifest import FileFact, Manifest
 from tcja_runtime.bundle.network_signature import Weight
-from tcja_runtime.bundle.origins.engine_list import ENGINE_LIST, ENGINES
-from tcja_runtime.bundle.origins.origin import BUILT_HERE, NOT_LISTED
+from tcja_runtime.bundle.origin import built_here
+from tcja_runtime.bundle.origin.built_here import Built
+from tcja_runtime.bundle.origin.engine_list import ENGINE_LIST, ENGINES
+from tcja_runtime.bundle.origin.origin import BUILT_HERE, NOT_LISTED
 from tcja_runtime.bundle.writing import write_engine_list, write_manifest
 from tcja_runtime.choices import AUTO, EngineTarget, Target, TimeForm
 from tcja_runtime.errors import BuildTimeout, Unavailable, check_choice
 from tcja_runtime.files.folder import Files, read_model, write_model
 from tcja_runtime.files.staging import locked, restaged, scratch
 from tcja_runtime.machine.jetpack import how_to_get
-from tcja_runtime.origin import built_here
-from tcja_runtime.origin.built_here import Built
-from tcja_runtime.origin.keys import private_kind
-from tcja_runtime.origin.signer import State
-from tcja_runtime.origin.trust import Trust
 from tcja_runtime.records import argument
+from tcja_runtime.signing.keys import private_kind
+from tcja_runtime.signing.signer import State
+from tcja_runtime.signing.trust import Trust
 from tcja_runtime.tensorrt import build as builder
 from tcja_runtime.tensorrt.build import BuildOptions, BuildRequest
 
@@ -54,7 +54,7 @@ def build(
         target: "tensorrt", "tensorrt-rtx", or "auto": the TensorRT that is installed, `tensorrt` if both are.
         options: the options of the build; None for the defaults.
         progress: where progress is shown; None shows nothing.
-        key: a private key that signs the list of added engines (`tcja_runtime.origin.detached`); None to sign nothing.
+        key: a private key that signs the list of added engines (`tcja_runtime.signing.detached`); None to sign nothing.
         trust: whom the user trusts; None for what the environment and the configuration files say.
 
     Returns:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from tcja_deploy.packages import EXTRAS, producer
 from tcja_runtime import extensions
 from tcja_runtime.backends import onnxruntime
+from tcja_runtime.bundle.origin import built_here
 from tcja_runtime.choices import ENGINE_TARGETS
 from tcja_runtime.counting import counted
 from tcja_runtime.data.images import decoding
@@ -21,8 +22,8 @@ from tcja_runtime.machine.conditions import power_mode
 from tcja_runtime.machine.gpu import free_memory, gpu, gpu_clocks, swap
 from tcja_runtime.machine.jetpack import System
 from tcja_runtime.machine.versions import OLDEST, too_old, version
-from tcja_runtime.origin import built_here, programs
-from tcja_runtime.origin.trust import Trust, Trusted
+from tcja_runtime.signing import programs
+from tcja_runtime.signing.trust import Trust, Trusted
 from tcja_runtime.tensorrt.plugin import NEVER_RUN, nvrtc
 
 

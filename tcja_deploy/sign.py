@@ -8,13 +8,13 @@ from pathlib import Path
 
 from tcja_deploy.console import Progress, silent
 from tcja_runtime.bundle.bundle import Bundle
-from tcja_runtime.bundle.origins.origin import DETACHED, MANIFEST, OPENSSF
+from tcja_runtime.bundle.origin.origin import DETACHED, MANIFEST, OPENSSF
 from tcja_runtime.errors import BadInput
 from tcja_runtime.files.staging import locked, restaged
-from tcja_runtime.origin import detached, openssf
-from tcja_runtime.origin.keys import KeyKind, private_kind
-from tcja_runtime.origin.signer import State
 from tcja_runtime.records import argument, check_arguments
+from tcja_runtime.signing import detached, openssf
+from tcja_runtime.signing.keys import KeyKind, private_kind
+from tcja_runtime.signing.signer import State
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

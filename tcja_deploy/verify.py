@@ -40,8 +40,8 @@ from tcja_runtime.evidence.anytime import Curve
 from tcja_runtime.evidence.golden import Golden
 from tcja_runtime.evidence.predictions import Predictions
 from tcja_runtime.evidence.trace import Observation
-from tcja_runtime.origin.trust import Trust
 from tcja_runtime.records import argument, check_arguments, check_size
+from tcja_runtime.signing.trust import Trust
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

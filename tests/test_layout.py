@@ -37,7 +37,7 @@ TESTED_THROUGH = {
     "deploy/cli/test_export": "export.models export.network export.pipeline export.request texts.export",
     "deploy/cli/test_help": "cli.help.commands cli.help.descriptions",
     "deploy/cli/test_inspect": "inspect.describe inspect.estimate texts.inspect.estimate texts.inspect.facts",
-    "deploy/test_origin": "bundle.origins.origin",
+    "deploy/test_origin": "bundle.origin.origin",
     "deploy/test_sign": "cli.sign texts.sign",
     "deploy/cli/test_stream": (
         "stream.opening stream.output streaming.runner streaming.single_window streaming.stopping"
@@ -83,7 +83,7 @@ TESTED_THROUGH = {
         "bundle.engines bundle.manifest bundle.parity_summary bundle.sidecar bundle.network_signature choices"
     ),
     "runtime/test_neuron": "neuron_rules",
-    "runtime/origin/test_detached": "origin.programs",
+    "runtime/signing/test_detached": "signing.programs",
     "runtime/data/test_contract": "data.split_rules",
     "runtime/data/test_dataset": "data.windows files.npz",
     "runtime/data/test_event_counts": "data.resizing",

@@ -36,11 +36,11 @@ from tcja_runtime.bundle.bundle import GOLDEN, PARITY, Bundle
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.metadata import Description
 from tcja_runtime.bundle.network_signature import Layer
-from tcja_runtime.bundle.origins.origin import DETACHED
+from tcja_runtime.bundle.origin.origin import DETACHED
 from tcja_runtime.bundle.writing import write_manifest
 from tcja_runtime.errors import TcjaError
 from tcja_runtime.evidence import golden
-from tcja_runtime.origin.trust import Trust
+from tcja_runtime.signing.trust import Trust
 
 
 @dataclasses.dataclass

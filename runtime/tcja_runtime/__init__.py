@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from tcja_runtime.errors import BadInput, Damaged, ParityNotMet, TcjaError, Unavailable
     from tcja_runtime.network.network import Network, load
     from tcja_runtime.neuron import NeuronSpec
-    from tcja_runtime.origin.trust import Trust
     from tcja_runtime.predictions import Prediction, Predictions
+    from tcja_runtime.signing.trust import Trust
     from tcja_runtime.streaming.options import StreamOptions
 
 __all__ = [
@@ -58,7 +58,7 @@ _HOMES = {
     "tcja_runtime.errors": ("BadInput", "Damaged", "ParityNotMet", "TcjaError", "Unavailable"),
     "tcja_runtime.network.network": ("Network", "load"),
     "tcja_runtime.neuron": ("NeuronSpec",),
-    "tcja_runtime.origin.trust": ("Trust",),
+    "tcja_runtime.signing.trust": ("Trust",),
     "tcja_runtime.predictions": ("Prediction", "Predictions"),
     "tcja_runtime.streaming.options": ("StreamOptions",),
 }

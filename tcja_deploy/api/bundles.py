@@ -18,8 +18,8 @@ from tcja_deploy.sign import sign as signed
 from tcja_deploy.verify import VerifyOptions
 from tcja_deploy.verify import verify as verified
 from tcja_runtime.choices import AUTO
-from tcja_runtime.origin.trust import Trust
 from tcja_runtime.records import argument
+from tcja_runtime.signing.trust import Trust
 from tcja_runtime.tensorrt.build import BuildOptions
 
 

@@ -13,8 +13,8 @@ from tcja_deploy.console import Progress, err, silent
 from tcja_runtime.data.camera import CameraView
 from tcja_runtime.errors import BadInput
 from tcja_runtime.events import ReadOptions
-from tcja_runtime.origin.trust import Trust
 from tcja_runtime.records import argument
+from tcja_runtime.signing.trust import Trust
 from tcja_runtime.tensorrt.build import Batch
 
 Record = TypeVar("Record")

@@ -45,8 +45,8 @@ from tcja_runtime.files.folder import read_model
 from tcja_runtime.machine import children, power
 from tcja_runtime.machine.conditions import conditions
 from tcja_runtime.machine.power import Power, Sampler, Source
-from tcja_runtime.origin.trust import Trust
 from tcja_runtime.records import argument, check_arguments, check_size
+from tcja_runtime.signing.trust import Trust
 from tcja_runtime.tensorrt.build import LARGEST_BATCH
 
 CANONICAL = MODEL

@@ -25,7 +25,7 @@ from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import BadInput
 from tcja_runtime.files import limits
 from tcja_runtime.files.reading import read_file
-from tcja_runtime.origin.trust import Trust
+from tcja_runtime.signing.trust import Trust
 
 Taken = TypeVar("Taken")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from tcja_runtime.bundle.origins.engine_list import ENGINES
+from tcja_runtime.bundle.origin.engine_list import ENGINES
 from tcja_runtime.bundle.sidecar import EngineInfo
 from tcja_runtime.tensorrt.build import Batch, BuildOptions, BuildRequest, build
 

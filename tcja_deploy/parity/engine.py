@@ -46,7 +46,7 @@ from tcja_runtime.backends.session import Session
 from tcja_runtime.backends.stepwise_session import FILES
 from tcja_runtime.bundle.bundle import PLAIN_MODEL
 from tcja_runtime.bundle.manifest import Manifest
-from tcja_runtime.bundle.origins.engine_list import ENGINE
+from tcja_runtime.bundle.origin.engine_list import ENGINE
 from tcja_runtime.counting import counted
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence.golden import Golden

@@ -21,8 +21,8 @@ from tcja_runtime.errors import Unavailable
 from tcja_runtime.events import ReadOptions
 from tcja_runtime.evidence.trace import Values
 from tcja_runtime.network.classified import ClassifiedWindows, classified
-from tcja_runtime.origin.trust import Trust
 from tcja_runtime.records import check_arguments, check_size
+from tcja_runtime.signing.trust import Trust
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from tcja_deploy.console import Progress
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.events import Source
-from tcja_runtime.origin.trust import Trust
+from tcja_runtime.signing.trust import Trust
 from tcja_runtime.streaming.options import StreamOptions
 from tcja_runtime.streaming.stream import Stream
 

@@ -10,8 +10,8 @@ from rich.text import Text
 from tcja_deploy.sign import Signed
 from tcja_deploy.texts.table import whole
 from tcja_runtime.bundle.bundle import Bundle
-from tcja_runtime.bundle.origins.origin import OPENSSF
-from tcja_runtime.origin.signer import ONLY_SIGNED
+from tcja_runtime.bundle.origin.origin import OPENSSF
+from tcja_runtime.signing.signer import ONLY_SIGNED
 
 
 def signed_text(signed: Signed) -> RenderableType:

@@ -11,9 +11,9 @@ import pytest
 from tcja_deploy import doctor
 from tcja_deploy.cli import app
 from tcja_deploy.doctor import Finding
+from tcja_runtime.bundle.origin import built_here
 from tcja_runtime.machine import conditions, gpu, jetpack
 from tcja_runtime.machine.gpu import Gpu
-from tcja_runtime.origin import built_here
 
 from .. import signing
 

@@ -19,9 +19,9 @@ from tcja_exporters.networks.shared.event_sizes import EventSizes
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.engines import Engine, engines
 from tcja_runtime.bundle.manifest import seal
+from tcja_runtime.bundle.origin import built_here
 from tcja_runtime.errors import TcjaError
-from tcja_runtime.origin import built_here
-from tcja_runtime.origin.trust import Trust
+from tcja_runtime.signing.trust import Trust
 
 from .. import networks, signing, streams
 from ..runtime.bundle.sealing import reseal

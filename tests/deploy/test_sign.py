@@ -12,7 +12,7 @@ import tcja_runtime as tcja
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.errors import BadInput
 from tcja_runtime.files.staging import locked
-from tcja_runtime.origin.trust import Trust
+from tcja_runtime.signing.trust import Trust
 
 from .. import signing
 from ..runtime.bundle.sealing import reseal

@@ -30,7 +30,7 @@ from tcja_runtime.evidence import golden
 from tcja_runtime.files.text import parsed
 from tcja_runtime.model_file import half_currents, scan_pooling, subgraph
 from tcja_runtime.model_file.model import Model
-from tcja_runtime.origin.trust import Trust
+from tcja_runtime.signing.trust import Trust
 
 from ..sidecars import engine_info
 from . import damage, small_bundle

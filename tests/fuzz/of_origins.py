@@ -8,13 +8,13 @@ import os
 from unittest import mock
 
 from tcja_runtime.bundle.manifest import seal
-from tcja_runtime.bundle.origins import origin
-from tcja_runtime.bundle.origins.engine_list import ENGINE_LIST, EngineList
+from tcja_runtime.bundle.origin import origin
+from tcja_runtime.bundle.origin.engine_list import ENGINE_LIST, EngineList
 from tcja_runtime.errors import BadInput
 from tcja_runtime.files.text import parsed
-from tcja_runtime.origin import openssf
-from tcja_runtime.origin.keys import PublicKey, private_kind
-from tcja_runtime.origin.trust import Trust, Trusted
+from tcja_runtime.signing import openssf
+from tcja_runtime.signing.keys import PublicKey, private_kind
+from tcja_runtime.signing.trust import Trust, Trusted
 
 from .. import signing
 from ..sidecars import engine_info

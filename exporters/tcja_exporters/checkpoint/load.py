@@ -32,8 +32,6 @@ from tcja_runtime.files.text import parsed, shown
 
 _SHOWN = 6  # the number of keys in a message
 _LONG = 160  # the most characters of an error of torch in a message
-_PACKED = 4  # the most values that a byte can store
-_EXPANDED = 2**24  # the largest number of values of a tensor that stores fewer values than it has
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -129,10 +127,10 @@ def _check_stored(sets: Sequence[WeightSet], size: int, path: Path) -> None:
     for found in sets:
         for key, value in found.state.items():
             stored = size if _kind(value) else value.untyped_storage().nbytes() // value.element_size()
-            if value.numel() > max(stored, _EXPANDED):
+            if value.numel() > max(stored, limits.MOST_REPEATED_VALUES):
                 raise BadInput(f"{path}: {key} has {value.numel():,} values, but the file stores {stored:,} of them")
         values = sum(value.numel() for value in found.state.values())
-        if values > max(_EXPANDED, _PACKED * size):
+        if values > max(limits.MOST_REPEATED_VALUES, limits.MOST_PACKED * size):
             raise BadInput(f"{path}: {found.name} has {values:,} values, too many for a file of {size:,} bytes")
 
 

@@ -38,8 +38,6 @@ PACKAGES = ("h5py", "nir")
 """The packages that read a file."""
 _HEAD = 64  # bytes, by which HDF5 is known
 _METADATA = "metadata"  # free notes of the writer, which are not read
-_DEPTH, _MOST_NAMES = 16, 100_000  # of groups in groups; of groups and datasets
-_TEXTS = 2**20  # bytes of all names and types
 
 
 def is_graph(path: Path) -> bool:
@@ -125,14 +123,16 @@ class _Reader:
 
         group = self._item(parent, key)
         address = h5py.h5o.get_info(group.id).addr
-        if depth > _DEPTH or address in self.seen:
+        if depth > limits.DEEPEST_GRAPH or address in self.seen:
             raise BadInput(f"{self.path}: the group {group.name} is inside itself, or too deep in others")
         self.seen.add(address)
         found: Fields = {}
         for name in group:
             self.names += 1
-            if self.names > _MOST_NAMES:
-                raise BadInput(f"{self.path} has more than {_MOST_NAMES:,} groups and datasets; no network needs them")
+            if self.names > limits.MOST_GRAPH_NAMES:
+                raise BadInput(
+                    f"{self.path} has more than {limits.MOST_GRAPH_NAMES:,} groups and datasets; no network needs them"
+                )
             if name == _METADATA:
                 continue
             item = self._item(group, name)
@@ -182,7 +182,7 @@ class _Reader:
         for place in np.ndindex(dataset.shape):
             word = dataset[place]
             self.texts += len(word) + 1
-            if self.texts > _TEXTS:
+            if self.texts > limits.MOST_GRAPH_TEXT:
                 raise BadInput(f"{self.path}: {dataset.name} holds more text than the names of a network")
             words.append(word.decode(errors="replace") if isinstance(word, bytes) else str(word))
         return np.array(words, object).reshape(dataset.shape) if dataset.shape else words[0]

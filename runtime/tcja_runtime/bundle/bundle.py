@@ -12,7 +12,7 @@
     README.md           the model card (`tcja_runtime.bundle.card`)
     engines/NAME/       model.engine and engine.json; one folder for each engine
 
-and, in signed bundles, what the manifest does not list (`tcja_runtime.bundle.origins.origin`):
+and, in signed bundles, what the manifest does not list (`tcja_runtime.bundle.origin.origin`):
 
     manifest.json.sig   a signature of manifest.json; model.sig is one of all files
     engines/manifest.json   the engines that were added after that, and engines/manifest.json.sig
@@ -40,9 +40,9 @@ from typing import Any, BinaryIO
 from tcja_runtime import records
 from tcja_runtime.bundle.manifest import FileFact, Json, Manifest, seal
 from tcja_runtime.bundle.metadata import Description
-from tcja_runtime.bundle.origins import origin
-from tcja_runtime.bundle.origins.engine_list import ENGINES
-from tcja_runtime.bundle.origins.origin import MANIFEST, NOT_LISTED, Origin
+from tcja_runtime.bundle.origin import origin
+from tcja_runtime.bundle.origin.engine_list import ENGINES
+from tcja_runtime.bundle.origin.origin import MANIFEST, NOT_LISTED, Origin
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.counting import counted
 from tcja_runtime.errors import BadInput, user_error
@@ -52,8 +52,8 @@ from tcja_runtime.files.staging import put_back
 from tcja_runtime.files.text import parsed
 from tcja_runtime.model_file import protobuf
 from tcja_runtime.model_file.model import WEIGHTS
-from tcja_runtime.origin.trust import Trust
 from tcja_runtime.records import argument
+from tcja_runtime.signing.trust import Trust
 
 SCHEMA = 6
 READABLE = (5, 6)

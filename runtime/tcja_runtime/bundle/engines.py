@@ -18,8 +18,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, Bundle
-from tcja_runtime.bundle.origins.engine_list import ENGINE, ENGINES, engine_file
-from tcja_runtime.bundle.origins.origin import UNKNOWN, EngineOrigin
+from tcja_runtime.bundle.origin.engine_list import ENGINE, ENGINES, engine_file
+from tcja_runtime.bundle.origin.origin import UNKNOWN, EngineOrigin
 from tcja_runtime.bundle.sidecar import SIDECAR, EngineInfo
 from tcja_runtime.choices import ENGINE_TARGETS, Hardware
 from tcja_runtime.counting import counted

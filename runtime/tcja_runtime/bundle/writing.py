@@ -23,13 +23,13 @@ from tcja_runtime.bundle.bundle import (
 )
 from tcja_runtime.bundle.card import CardFile, card
 from tcja_runtime.bundle.manifest import FileFact, Json, Manifest, seal
-from tcja_runtime.bundle.origins.engine_list import ENGINE, ENGINE_LIST, EngineList, engine_file, engine_of
-from tcja_runtime.bundle.origins.origin import DETACHED_LIST, MANIFEST, NOT_LISTED
+from tcja_runtime.bundle.origin.engine_list import ENGINE, ENGINE_LIST, EngineList, engine_file, engine_of
+from tcja_runtime.bundle.origin.origin import DETACHED_LIST, MANIFEST, NOT_LISTED
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
 from tcja_runtime.errors import BadInput
 from tcja_runtime.files.text import storable
 from tcja_runtime.model_file.model import WEIGHTS
-from tcja_runtime.origin import detached
+from tcja_runtime.signing import detached
 
 _HOLDS = {
     MODEL: "the canonical model, with one TcjaLif node for each spiking layer",

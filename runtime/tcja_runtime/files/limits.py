@@ -67,9 +67,13 @@ LONGEST_TEXT = 2**22
 """The most characters of a text in a pickle, such as a key."""
 MOST_REPEATED = 2**20
 """The most values of tuples that a pickle takes from its memo."""
+MOST_REPEATED_VALUES, MOST_PACKED = 2**24, 4
+"""The most values of a tensor that repeats those that the file stores, and the most values that a byte can store."""
 MOST_TENSORS = 2**15
 """The most tensors in all sets of weights of a checkpoint."""
 GRAPH = Limit("a NIR file", 2 * _GIB)
+MOST_GRAPH_NAMES, MOST_GRAPH_TEXT, DEEPEST_GRAPH = 100_000, 2**20, 16
+"""The most groups and datasets of a NIR file, bytes of all its names and types, and levels of groups in groups."""
 PICTURE = Limit("a picture", 256 * _MIB)
 PIXELS = 2**25
 """The most pixels of a picture. It is a float32 array for each of its channels, 400 MB with three."""

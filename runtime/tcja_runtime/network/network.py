@@ -46,9 +46,9 @@ from tcja_runtime.network.classified import ClassifiedWindows, classified
 from tcja_runtime.network.info import NetworkInfo
 from tcja_runtime.network.prediction_stream import PredictionStream
 from tcja_runtime.network.stepwise import Stepwise
-from tcja_runtime.origin.trust import Trust
 from tcja_runtime.predictions import Predictions
 from tcja_runtime.records import argument
+from tcja_runtime.signing.trust import Trust
 from tcja_runtime.streaming.options import StreamOptions
 from tcja_runtime.streaming.stream import Stream
 
@@ -83,7 +83,7 @@ def load(
         require_signature: whether to take only a bundle that is signed by one of the keys.
         public_keys: the files of the public keys of those whom you trust; a signature by one of them is then required.
             By default the keys are those of the environment or of a configuration file
-            (`tcja_runtime.origin.trust`).
+            (`tcja_runtime.signing.trust`).
 
     Raises:
         BadInput: the path is not a bundle, a file of it was changed, it has no engine for the backend, or it is not

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tcja_runtime.bundle.bundle import sha256
-from tcja_runtime.bundle.origins.engine_list import ENGINE
+from tcja_runtime.bundle.origin.engine_list import ENGINE
 from tcja_runtime.bundle.sidecar import SIDECAR, EngineInfo, PluginInfo, TensorInfo
 from tcja_runtime.choices import ENGINE_TARGETS, Hardware
 from tcja_runtime.errors import Unavailable

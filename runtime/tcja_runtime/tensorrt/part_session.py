@@ -16,7 +16,7 @@ from typing import Any
 import numpy.typing as npt
 
 from tcja_runtime.bundle.engines import Engine
-from tcja_runtime.bundle.origins.engine_list import ENGINES
+from tcja_runtime.bundle.origin.engine_list import ENGINES
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.files.folder import readable, write_model
 from tcja_runtime.files.staging import scratch

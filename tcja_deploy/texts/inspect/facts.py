@@ -19,7 +19,7 @@ from tcja_runtime.bundle.manifest import CHECK
 from tcja_runtime.bundle.sidecar import KernelPlan
 from tcja_runtime.counting import counted, listed
 from tcja_runtime.data.contract import InputContract
-from tcja_runtime.origin.signer import ONLY_SIGNED
+from tcja_runtime.signing.signer import ONLY_SIGNED
 
 _FEW = 12
 """The largest number of classes, tensors and operators that are named without details."""

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.parity import forgeries
 from benchmarks.parity.inputs import EXAMPLES
 from tcja_deploy.sign import SignOptions, sign
-from tcja_runtime.bundle.origins.origin import DETACHED
+from tcja_runtime.bundle.origin.origin import DETACHED
 
 from ... import signing
 

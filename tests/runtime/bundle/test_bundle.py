@@ -13,7 +13,7 @@ from tcja_runtime.bundle.engines import engines
 from tcja_runtime.bundle.writing import write_manifest
 from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.files.staging import staged
-from tcja_runtime.origin.trust import Trust
+from tcja_runtime.signing.trust import Trust
 
 from ...sidecars import engine_info
 from .manifests import FILES, MANIFEST

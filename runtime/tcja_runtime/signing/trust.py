@@ -24,10 +24,10 @@ from tcja_runtime.errors import BadInput, user_error
 from tcja_runtime.files import limits
 from tcja_runtime.files.text import parsed
 from tcja_runtime.machine.user_folders import machine_folders, user_folder
-from tcja_runtime.origin.keys import PublicKey
-from tcja_runtime.origin.openssf import Identity
-from tcja_runtime.origin.settings import read_settings
 from tcja_runtime.records import check_arguments
+from tcja_runtime.signing.keys import PublicKey
+from tcja_runtime.signing.openssf import Identity
+from tcja_runtime.signing.settings import read_settings
 
 PUBLIC_KEYS, REQUIRE_SIGNATURE = "TCJA_PUBLIC_KEYS", "TCJA_REQUIRE_SIGNATURE"
 _FILE = "config.json"

@@ -10,9 +10,9 @@ import sys
 import pytest
 
 from tcja_runtime.errors import BadInput, Unavailable
-from tcja_runtime.origin import openssf
-from tcja_runtime.origin.keys import PublicKey
-from tcja_runtime.origin.openssf import Identity, Method
+from tcja_runtime.signing import openssf
+from tcja_runtime.signing.keys import PublicKey
+from tcja_runtime.signing.openssf import Identity, Method
 
 from ... import signing
 

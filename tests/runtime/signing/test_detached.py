@@ -7,8 +7,8 @@ import os
 import pytest
 
 from tcja_runtime.errors import BadInput, Unavailable
-from tcja_runtime.origin import detached
-from tcja_runtime.origin.keys import PublicKey
+from tcja_runtime.signing import detached
+from tcja_runtime.signing.keys import PublicKey
 
 from ... import signing
 

@@ -6,7 +6,7 @@ import hashlib
 import pytest
 
 from tcja_runtime.errors import BadInput
-from tcja_runtime.origin.keys import KeyKind, PublicKey, private_kind
+from tcja_runtime.signing.keys import KeyKind, PublicKey, private_kind
 
 from ... import signing
 

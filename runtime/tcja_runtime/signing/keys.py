@@ -16,7 +16,7 @@ from pathlib import Path
 from tcja_runtime.errors import BadInput, user_error
 from tcja_runtime.files import limits
 from tcja_runtime.files.reading import read_file
-from tcja_runtime.origin.settings import read_settings
+from tcja_runtime.signing.settings import read_settings
 
 
 class KeyKind(enum.Enum):

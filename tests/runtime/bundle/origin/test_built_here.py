@@ -4,9 +4,9 @@ import os
 
 import pytest
 
+from tcja_runtime.bundle.origin import built_here
+from tcja_runtime.bundle.origin.built_here import Built
 from tcja_runtime.errors import BadInput
-from tcja_runtime.origin import built_here
-from tcja_runtime.origin.built_here import Built
 
 ONE, TWO = Built("1" * 64, "a" * 64), Built("2" * 64, "b" * 64)
 

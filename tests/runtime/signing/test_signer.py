@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from tcja_runtime.errors import BadInput
-from tcja_runtime.origin import detached
-from tcja_runtime.origin.keys import PublicKey
-from tcja_runtime.origin.signer import State, Statement, check_required, signer
-from tcja_runtime.origin.trust import Trusted
+from tcja_runtime.signing import detached
+from tcja_runtime.signing.keys import PublicKey
+from tcja_runtime.signing.signer import State, Statement, check_required, signer
+from tcja_runtime.signing.trust import Trusted
 
 from ... import signing
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tcja_runtime.errors import BadInput
-from tcja_runtime.origin.keys import KeyKind, PublicKey, private_kind
-from tcja_runtime.origin.programs import in_memory, run, said
+from tcja_runtime.signing.keys import KeyKind, PublicKey, private_kind
+from tcja_runtime.signing.programs import in_memory, run, said
 
 NAMESPACE = "tcja-deploy"
 SUFFIX = ".sig"

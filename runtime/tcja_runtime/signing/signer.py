@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from tcja_runtime.errors import BadInput, Unavailable
-from tcja_runtime.origin import detached, openssf
-from tcja_runtime.origin.keys import PublicKey
-from tcja_runtime.origin.openssf import Identity
-from tcja_runtime.origin.trust import PUBLIC_KEYS, Trusted
+from tcja_runtime.signing import detached, openssf
+from tcja_runtime.signing.keys import PublicKey
+from tcja_runtime.signing.openssf import Identity
+from tcja_runtime.signing.trust import PUBLIC_KEYS, Trusted
 
 ONLY_SIGNED = "Hashes show that no file changed since the list was written; only a signature shows who wrote it."
 """What a hash proves and what only a signature proves, for people."""
@@ -24,7 +24,7 @@ class Statement:
     Attributes:
         name: the name of the list in the bundle, such as "manifest.json".
         content: its bytes, those that were read.
-        detached: the bytes of its signature (`tcja_runtime.origin.detached`); None if there is none.
+        detached: the bytes of its signature (`tcja_runtime.signing.detached`); None if there is none.
         openssf: the bytes of model.sig; None if there is none.
         listed: the SHA-256 of each file that model.sig signs, in hexadecimal, by its name in the bundle.
     """

@@ -18,8 +18,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tcja_runtime.errors import BadInput, Unavailable, first_line, user_error
-from tcja_runtime.origin.keys import KeyKind, PublicKey
-from tcja_runtime.origin.programs import in_memory
+from tcja_runtime.signing.keys import KeyKind, PublicKey
+from tcja_runtime.signing.programs import in_memory
 
 SIGNATURE = "model.sig"
 INSTALL = "pip install 'tcja-deploy[sign]'"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tcja_runtime.errors import BadInput
-from tcja_runtime.origin.trust import Trust, Trusted
+from tcja_runtime.signing.trust import Trust, Trusted
 
 from ... import signing
 

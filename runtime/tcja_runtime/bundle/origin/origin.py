@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from tcja_runtime.bundle.manifest import FileFact
-from tcja_runtime.bundle.origins.engine_list import ENGINE_LIST, EngineList, engine_file, engine_of
+from tcja_runtime.bundle.origin import built_here
+from tcja_runtime.bundle.origin.built_here import Built
+from tcja_runtime.bundle.origin.engine_list import ENGINE_LIST, EngineList, engine_file, engine_of
 from tcja_runtime.bundle.sidecar import EngineInfo
 from tcja_runtime.errors import BadInput
 from tcja_runtime.files.limits import in_bundle
 from tcja_runtime.files.reading import read_inside
-from tcja_runtime.origin import built_here, detached, openssf
-from tcja_runtime.origin.built_here import Built
-from tcja_runtime.origin.signer import Signer, State, Statement, check_required, signer
-from tcja_runtime.origin.trust import Trust, Trusted
+from tcja_runtime.signing import detached, openssf
+from tcja_runtime.signing.signer import Signer, State, Statement, check_required, signer
+from tcja_runtime.signing.trust import Trust, Trusted
 
 MANIFEST = "manifest.json"
 DETACHED = MANIFEST + detached.SUFFIX

@@ -4,7 +4,7 @@ import pytest
 
 from tcja_runtime.errors import BadInput
 from tcja_runtime.files import limits
-from tcja_runtime.origin.settings import read_settings
+from tcja_runtime.signing.settings import read_settings
 
 
 def test_what_all_may_write_is_refused(tmp_path):

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from tcja_runtime.bundle.manifest import seal
-from tcja_runtime.bundle.origins.engine_list import EngineList, engine_of
+from tcja_runtime.bundle.origin.engine_list import EngineList, engine_of
 
 from ....sidecars import engine_info
 
