@@ -25,7 +25,7 @@ from tcja_runtime.files.folder import Files, read_model, write_model
 from tcja_runtime.files.staging import locked, restaged, scratch
 from tcja_runtime.machine.jetpack import how_to_get
 from tcja_runtime.records import argument
-from tcja_runtime.signing.keys import private_kind
+from tcja_runtime.signing import detached
 from tcja_runtime.signing.signer import State
 from tcja_runtime.signing.trust import Trust
 from tcja_runtime.tensorrt import build as builder
@@ -33,6 +33,8 @@ from tcja_runtime.tensorrt.build import BuildOptions, BuildRequest
 
 _TYPES = {"fp32": "FLOAT", "fp16": "HALF", "int8": "INT8"}
 """TensorRT's name of the type of a product, by the type of its weight."""
+_TRIAL = b"a trial of tcja-deploy\n"
+"""What is signed before the build. It is no list of engines, so its signature proves nothing."""
 
 
 def build(
@@ -72,7 +74,7 @@ def build(
     check_choice("target", target, [each.value for each in EngineTarget])
     chosen = chosen_target(target, options)
     if key:
-        private_kind(key)  # a key that cannot sign is refused before the build
+        detached.sign(_TRIAL, key)  # a key that cannot sign, or a missing program, is found before the build
     if chosen is None:
         raise Unavailable(f"no TensorRT is installed for this Python: {how_to_get('tensorrt')}")
     with locked(path):

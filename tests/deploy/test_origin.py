@@ -225,6 +225,17 @@ def test_a_build_does_not_break_a_signature(run, unsigned, keys, monkeypatch, tm
     assert [each.origin.known for each in opened_engines(bundle, Trust(public_keys=(public,)))] == [False, True]
 
 
+def test_a_key_that_cannot_sign_is_found_before_the_build(run, bundle, tmp_path, monkeypatch, simulated):
+    signing.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "a passphrase", "-f", tmp_path / "secret")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("SSH_ASKPASS", "false")
+    monkeypatch.setenv("SSH_ASKPASS_REQUIRE", "force")
+    code, _, err = run("build", bundle, *BUILD, "--key", tmp_path / "secret")
+    assert (code, err.splitlines()[-1].partition(":")[0]) == (2, "error")
+    assert "secret cannot sign: " in err
+    assert built_here.known() == frozenset()
+
+
 @pytest.mark.slow
 def test_a_key_does_not_sign_engines_of_unknown_origin(run, unsigned, keys, monkeypatch, tmp_path):
     bundle = signed(run, unsigned, keys["release"][0], "signed")

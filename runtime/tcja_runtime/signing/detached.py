@@ -4,7 +4,7 @@ Everybody can check them without tcja-deploy:
 
     echo "tcja-deploy $(cat release.pub)" > signers
     ssh-keygen -Y verify -f signers -I tcja-deploy -n tcja-deploy -s manifest.json.sig < manifest.json
-    openssl pkeyutl -verify -pubin -inkey release.pem -rawin -in manifest.json -sigfile manifest.json.sig
+    openssl pkeyutl -verify -pubin -inkey release.pub.pem -rawin -in manifest.json -sigfile manifest.json.sig
 
 The first form is a text of OpenSSH (PROTOCOL.sshsig), whose namespace is "tcja-deploy". The second is the bytes of the
 signature alone: ECDSA or RSA (PKCS #1 v1.5) of the SHA-256, which `openssl dgst -sha256` checks, too, or Ed25519.

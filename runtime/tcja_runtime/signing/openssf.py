@@ -3,7 +3,7 @@
 It signs the list of all files with their SHA-256 (https://github.com/ossf/model-signing-spec), so others check it
 without tcja-deploy:
 
-    model_signing verify key BUNDLE --signature BUNDLE/model.sig --public_key release.pem --ignore_unsigned_files
+    model_signing verify key BUNDLE --signature BUNDLE/model.sig --public_key release.pub.pem --ignore_unsigned_files
 
 The hashes are those of the bytes that the bundle was opened with, and of the files that its manifest lists. No file is
 read a second time.

@@ -95,6 +95,11 @@ def known() -> frozenset[Built]:
             lines = content(stream, path, limits.BUILT_HERE).splitlines()
     except (FileNotFoundError, NotADirectoryError):
         return frozenset()
+    except PermissionError as error:  # such as the list of a build with sudo
+        raise BadInput(
+            f"{path}, the list of engines built here, cannot be read ({error.strerror}); make it this user's own, or "
+            "name another folder in XDG_STATE_HOME"
+        ) from error
     except OSError as error:
         raise user_error(error, path) or error from error
     found = filter(None, map(_LINE.match, lines))

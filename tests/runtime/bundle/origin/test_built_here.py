@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
@@ -61,3 +62,12 @@ def test_a_folder_that_cannot_be_written_is_said_and_no_error(tmp_path, monkeypa
     said = built_here.add(ONE, "a")
     assert "the list of engines built here, cannot be written (Not a directory), so this engine is of unknown" in said
     assert built_here.known() == frozenset()
+
+
+def test_a_list_of_another_user_is_said(monkeypatch):
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(built_here, "open_file", refused)
+    with pytest.raises(BadInput, match=r"cannot be read \(Permission denied\); make it this user's own"):
+        built_here.known()
