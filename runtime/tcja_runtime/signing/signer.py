@@ -9,7 +9,7 @@ from functools import partial
 
 from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.signing import detached, openssf
-from tcja_runtime.signing.keys import PublicKey
+from tcja_runtime.signing.keys import KeyKind, PublicKey
 from tcja_runtime.signing.openssf import Identity
 from tcja_runtime.signing.trust import PUBLIC_KEYS, Trusted
 
@@ -131,6 +131,12 @@ def check_required(statement: Statement, found: Signer, trusted: Trusted, path: 
         raise BadInput(
             f"{path} is signed, and {asked}, but no public key is known here: give `public_keys`, or name them in "
             f"{PUBLIC_KEYS} or in a configuration file"
+        )
+    if statement.openssf is None and all(key.kind is KeyKind.CERTIFICATE for key in trusted.keys):
+        raise BadInput(
+            f"{path} is signed, and {asked}, but has no {openssf.SIGNATURE}, which alone can be checked with a "
+            "certificate or an identity; sign it with 'tcja-deploy sign --certificate' or --sigstore, or name the "
+            "public key of its signer"
         )
     named = ", ".join(map(str, (*trusted.keys, *trusted.identities)))
     raise BadInput(

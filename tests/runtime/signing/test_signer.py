@@ -57,4 +57,8 @@ def test_a_required_signature_is_required(signed):
 
 def test_a_certificate_checks_no_detached_signature(signed, tmp_path):
     _, _, root = signing.authority(tmp_path)
-    assert signer(signed[0], Trusted(keys=(PublicKey.read(Path(root)),))).state is State.WRONG
+    trusted = Trusted(keys=(PublicKey.read(Path(root)),), required=True, why="it")
+    found = signer(signed[0], trusted)
+    assert found.state is State.WRONG
+    with pytest.raises(BadInput, match=r"b is signed, and it requires a signature, but has no model\.sig, which alone"):
+        check_required(signed[0], found, trusted, "b")
