@@ -91,7 +91,7 @@ TESTED_THROUGH = {
     "runtime/events/test_arrays": ("events.formats.arrays.columns events.formats.arrays.numpy_files files.npy"),
     "runtime/events/test_cameras": "events.formats.evt.evt21 events.formats.evt.header",
     "runtime/events/test_damage": "events.header",
-    "runtime/events/test_hdf5": "events.formats.arrays.hdf5 events.formats.arrays.hdf5_heaps",
+    "runtime/events/test_hdf5": "events.formats.arrays.hdf5 events.formats.arrays.hdf5_checks",
     "runtime/events/test_rosbag2": "events.formats.rosbag2",
     "runtime/events/test_recording": "events.byte_recording events.event events.formats.packages events.formats.unread",
     "runtime/events/test_round_trips": (

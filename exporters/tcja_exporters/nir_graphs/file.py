@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import math
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -23,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime.errors import BadInput, Unavailable, first_line, user_error
-from tcja_runtime.events.formats.arrays.hdf5_heaps import check_heaps
+from tcja_runtime.events.formats.arrays.hdf5_checks import check_chunks, texts_size
 from tcja_runtime.files import limits
 from tcja_runtime.files.kinds import Kind, kind_in, kind_of, other_kind
 from tcja_runtime.files.reading import read_file
@@ -90,11 +91,10 @@ def read(path: Path, content: bytes) -> Fields:
     import h5py
 
     try:
-        check_heaps(content, path)
         with h5py.File(h5py.h5f.open_file_image(content)) as file:
             if "node" not in file or file.get("node", getclass=True) is not h5py.Group:
                 raise BadInput(f"{path} is HDF5, but no NIR graph: it has no group 'node'; see nir.write")
-            return _Reader(path, room=limits.room(len(content))).group(file, "node", 0)
+            return _Reader(path, content, room=limits.room(len(content))).group(file, "node", 0)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:  # h5py raises all of these
         raise BadInput(f"{path} is truncated or damaged ({first_line(error)}); copy it again") from error
 
@@ -105,13 +105,15 @@ class _Reader:
 
     Attributes:
         path: the file, for messages.
+        content: its bytes.
         room: the bytes that may still be read.
         names: the groups and datasets that were seen.
-        texts: the bytes of texts that were read.
+        texts: the bytes of texts that were read, with 16 for each.
         seen: the addresses of the groups that were read.
     """
 
     path: Path
+    content: bytes
     room: int
     names: int = 0
     texts: int = 0
@@ -162,30 +164,39 @@ class _Reader:
             raise BadInput(f"{self.path}: the values of {name} are in other files, which are not read")
         if dataset.shape is None:
             raise BadInput(f"{self.path}: {name} has no values")
-        if h5py.check_string_dtype(dataset.dtype):
-            return self._words(dataset)
+        if text := h5py.check_string_dtype(dataset.dtype):
+            return self._words(dataset, text.length)
         if dataset.dtype.kind not in "fiub":
             raise BadInput(f"{self.path}: {name} holds values of type {dataset.dtype}, not numbers")
-        self.room -= max(dataset.nbytes, int(np.prod(dataset.chunks or (1,))) * dataset.dtype.itemsize)
+        self.room -= self._bytes(dataset)
         if self.room < 0:
             shape = " x ".join(map(str, dataset.shape))
             raise BadInput(f"{self.path}: {name} has {shape} values, far more than the file can store")
+        check_chunks(self.path, dataset)
         values: Array = np.asarray(dataset[()])
         odd = int((~np.isfinite(values)).sum()) if values.dtype.kind == "f" else 0
         if odd:
             raise BadInput(f"{self.path}: {name} holds {odd} values that are NaN or infinite")
         return values
 
-    def _words(self, dataset: Any) -> Array | str:
-        """Return the text of a dataset, or the texts as an array. They are read one by one, as each may be long."""
-        words: list[str] = []
-        for place in np.ndindex(dataset.shape):
-            word = dataset[place]
-            self.texts += len(word) + 1
-            if self.texts > limits.MOST_GRAPH_TEXT:
-                raise BadInput(f"{self.path}: {dataset.name} holds more text than the names of a network")
-            words.append(word.decode(errors="replace") if isinstance(word, bytes) else str(word))
+    def _words(self, dataset: Any, length: int | None) -> Array | str:
+        """Return the text of a dataset, or the texts as an array; `length` is None if they have any length."""
+        if length is None:
+            self.texts += texts_size(self.content, dataset, limits.MOST_GRAPH_TEXT, self.path)
+        else:
+            self.texts += self._bytes(dataset) + 16 * math.prod(dataset.shape)
+        if self.texts > limits.MOST_GRAPH_TEXT:
+            raise BadInput(f"{self.path}: {dataset.name} holds more text than the names of a network")
+        check_chunks(self.path, dataset)
+        read = np.asarray(dataset[()], object)
+        words = [word.decode(errors="replace") if isinstance(word, bytes) else str(word) for word in read.flat]
         return np.array(words, object).reshape(dataset.shape) if dataset.shape else words[0]
+
+    @staticmethod
+    def _bytes(dataset: Any) -> int:
+        """The bytes that a dataset, or the largest chunk of it, takes."""
+        values: int = max(math.prod(dataset.shape), math.prod(dataset.chunks or (1,)))
+        return values * int(dataset.dtype.itemsize)
 
 
 def _require(path: Path) -> None:

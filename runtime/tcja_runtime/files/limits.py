@@ -72,8 +72,8 @@ MOST_REPEATED_VALUES, MOST_PACKED = 2**24, 4
 MOST_TENSORS = 2**15
 """The most tensors in all sets of weights of a checkpoint."""
 GRAPH = Limit("a NIR file", 2 * _GIB)
-MOST_GRAPH_NAMES, MOST_GRAPH_TEXT, DEEPEST_GRAPH = 100_000, 2**20, 16
-"""The most groups and datasets of a NIR file, bytes of all its names and types, and levels of groups in groups."""
+MOST_GRAPH_NAMES, MOST_GRAPH_TEXT, DEEPEST_GRAPH = 100_000, 2**21, 16
+"""The most groups and datasets of a NIR file, bytes of its names and types and 16 for each, and levels of groups."""
 PICTURE = Limit("a picture", 256 * _MIB)
 PIXELS = 2**25
 """The most pixels of a picture. It is a float32 array for each of its channels, 400 MB with three."""
@@ -96,6 +96,13 @@ MOST_VALUES = 2**21
 """The most values in a JSON text. A manifest has one for each number of a constant that differs by neuron."""
 DEEPEST = 32
 """The most levels of lists and objects in a JSON text. The files of this tool have 8 at most."""
+
+ATTRIBUTE = 2**12
+"""The most bytes of a text that is an attribute in an HDF5 file."""
+CHUNK = 2**26
+"""A chunk of an HDF5 file that cannot unpack to more bytes is not unpacked to see it."""
+MOST_CHUNKS = 2**18
+"""The most chunks of an HDF5 file that are read at once."""
 
 
 def room(size: int) -> int:

@@ -1,5 +1,8 @@
 """Files that are no NIR graphs, and files that would read others or fill the memory."""
 
+import struct
+import zlib
+
 import h5py
 import numpy as np
 import pytest
@@ -57,6 +60,18 @@ def damaged_heap(folder):
         at += 16 + -(-content[at + 8] // 8) * 8
     content[at + 8 : at + 16] = bytes(8)
     file.write_bytes(content)
+    return file
+
+
+def damaged_length(folder):
+    """The length of the type of a node is 4 GB, for which the HDF5 library takes the memory first."""
+    file = graphs.written(graphs.small(), folder)
+    with h5py.File(file) as content:
+        at = content["node/nodes/fc/type"].id.get_offset()
+    data = bytearray(file.read_bytes())
+    assert data[at : at + 4] == struct.pack("<I", len("Affine"))
+    data[at : at + 4] = b"\xff" * 4
+    file.write_bytes(data)
     return file
 
 
@@ -120,6 +135,34 @@ def long_text(nodes):
     graphs.replaced(nodes, "fc/type", "A" * 2**21)
 
 
+def long_fixed_text(nodes):
+    del nodes["fc/type"]
+    nodes["fc"].create_dataset("type", (), "S1000000000")
+
+
+def text_in_chunks(nodes):
+    del nodes["fc/type"]
+    nodes["fc"].create_dataset("type", data=["Affine"], dtype=h5py.string_dtype(), chunks=(1,))
+
+
+def many_chunks(nodes):
+    del nodes["fc/weight"]
+    nodes["fc"].create_dataset("weight", (2**20,), "f4", chunks=(1,))
+
+
+def unpacks_to_much(nodes):
+    del nodes["fc/weight"]
+    made = nodes["fc"].create_dataset("weight", (5, 6), "f4", chunks=(128, 128), maxshape=(None, None), compression=9)
+    made.id.write_direct_chunk((0, 0), zlib.compress(bytes(2**26 + 2**20), 9))
+
+
+def large_chunk(nodes):
+    """It is stored in more than twice its bytes."""
+    del nodes["fc/weight"]
+    made = nodes["fc"].create_dataset("weight", (5, 6), "f4", chunks=(5, 6), compression="lzf")
+    made.id.write_direct_chunk((0, 0), bytes(10**4))
+
+
 BROKEN = {
     "empty": (with_bytes(b""), "is not HDF5, so it is no NIR graph; pass the file that nir.write wrote"),
     "a text": (with_bytes(b"version https://git-lfs.github.com/spec/v1"), "is a Git LFS pointer .*, so it is no NIR"),
@@ -130,6 +173,18 @@ BROKEN = {
     "complex numbers": (by(complex_weights), "/node/nodes/fc/weight holds values of type complex64, not numbers"),
     "no values": (by(no_values), "/node/nodes/fc/weight has no values"),
     "a long text": (by(long_text), "/node/nodes/fc/type holds more text than the names of a network"),
+    "a damaged length of a text": (
+        damaged_length,
+        "is damaged: a text of /node/nodes/fc/type has not the 4,294,967,295 bytes that it asks for",
+    ),
+    "a long text of fixed length": (
+        by(long_fixed_text),
+        "/node/nodes/fc/type holds more text than the names of a network",
+    ),
+    "texts in chunks": (by(text_in_chunks), "the texts of /node/nodes/fc/type are stored in a way that is not read"),
+    "many chunks": (by(many_chunks), "/node/nodes/fc/weight has more than 262,144 chunks; store it with larger ones"),
+    "packed": (by(unpacks_to_much), "a chunk of /node/nodes/fc/weight unpacks to more than its size; copy it again"),
+    "a large chunk": (by(large_chunk), "a chunk of /node/nodes/fc/weight unpacks to more than its size"),
     "a huge array": (by(huge), "/node/nodes/fc/weight has 1048576 x 1048576 values, far more than the file can store"),
     "an external link": (by(external_link), r"/node/nodes/lif/tau is a link to another place \(ExternalLink\)"),
     "a soft link": (by(soft_link), r"/node/nodes/lif/tau is a link to another place \(SoftLink\)"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import struct
 import sys
 import tracemalloc
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 
 from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.events import Events, ReadOptions, recording
-from tcja_runtime.events.formats.arrays.hdf5_heaps import check_heaps
+from tcja_runtime.events.formats.arrays.hdf5_checks import check_attribute
 
 from . import writers
 from .reading import listed
@@ -282,11 +284,98 @@ def test_a_damaged_heap_is_refused_before_the_text_in_it_is_read(file, size):
 def test_heaps_in_heaps_are_refused():
     """Each has all those behind it in its objects, so that all of them are read as often as there are heaps."""
     count = 100
-    sizes = [16 + 32 * number for number in range(count + 1)]
-    heaps = [b"GCOL\1\0\0\0" + size.to_bytes(8, "little") for size in reversed(sizes)]
-    content = (b"\1" + bytes(7) + (16).to_bytes(8, "little")).join(heaps)
-    with pytest.raises(BadInput, match=r"a\.h5 is damaged: the heap of texts at byte [\d,]+ does not fit"):
-        check_heaps(content, Path("a.h5"))
+    attributes = [
+        b"\1\0" + struct.pack("<3H", 9, 8, 8) + b"geometry".ljust(32, b"\0") + struct.pack("<IQI", 7, at, 1)
+        for at in range(0, 32 * count, 32)
+    ]
+    heaps = [b"GCOL\1\0\0\0" + struct.pack("<Q", 16 + 32 * number) for number in range(count, -1, -1)]
+    objects = [struct.pack("<QQ", number, 16) for number in range(1, count + 1)]
+    content = b"".join(a + b for a, b in zip(heaps, [*objects, b""], strict=True)) + b"".join(attributes)
+    with pytest.raises(BadInput, match=r"a\.h5 is damaged: the heap of texts at byte [\d,]+ lies in others; copy it"):
+        check_attribute(content, "geometry", Path("a.h5"))
+
+
+TABLE = [("x", "<u2"), ("y", "<u2"), ("p", "<i2"), ("t", "<i8")]
+
+
+@pytest.mark.parametrize("length", [5000, 2**32 - 1])
+@pytest.mark.parametrize("version", ["earliest", "v108", "latest"])
+def test_the_length_of_a_text_is_checked_before_the_library_takes_the_memory(file, version, length):
+    with h5py.File(file, "w", libver=(version, "latest")) as made:
+        made["CD/events"] = writers.table(EVENTS, TABLE)
+        made.attrs["geometry"] = "640x480"
+    assert recording(file).sensor == (480, 640)
+    content = bytearray(file.read_bytes())
+    at = content.index(struct.pack("<I", 7), content.index(b"geometry\0"))
+    content[at : at + 4] = struct.pack("<I", length)
+    file.write_bytes(content)
+    with pytest.raises(BadInput, match=rf"a\.h5 is damaged: its attribute geometry has a text of {length:,} bytes$"):
+        # Later versions have a checksum, which the library would find first.
+        recording(file) if version == "earliest" else check_attribute(bytes(content), "geometry", file)
+
+
+@pytest.mark.parametrize("geometry", ["4" * 5000, np.array(b"640x480", "S5000"), ["640x480"] * 2])
+def test_a_text_that_is_no_geometry(file, geometry):
+    with h5py.File(file, "w", libver="latest") as made:
+        made["CD/events"] = writers.table(EVENTS, TABLE)
+        made.attrs["geometry"] = geometry
+    if isinstance(geometry, str):
+        with pytest.raises(BadInput, match="geometry has a text of 5,000 bytes"):
+            recording(file)
+    else:
+        assert recording(file).sensor is None
+
+
+@pytest.mark.parametrize("codecs", [{}, {"shuffle": True, "fletcher32": True}])
+@pytest.mark.parametrize("name", ["t", "p", "ms_to_idx"])
+def test_a_chunk_that_unpacks_to_more_than_its_size(file, name, codecs):
+    with h5py.File(file, "w") as made:
+        for key, values in {"t": T, "x": X, "y": Y, "p": P, "ms_to_idx": index(T)}.items():
+            made.create_dataset(
+                f"events/{key}", data=values, chunks=(2**15,), maxshape=(None,), compression=9, **codecs
+            )
+        made[f"events/{name}"].id.write_direct_chunk((0,), zlib.compress(bytes(2**26 + 2**20), 9))
+    with pytest.raises(BadInput, match=rf"a chunk of /events/{name} unpacks to more than its size; copy it again$"):
+        read(file)
+
+
+def test_a_chunk_that_is_packed_again(file):
+    plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plan.set_chunk((300,))
+    plan.set_deflate(9)
+    plan.set_deflate(9)
+    with h5py.File(file, "w") as made:
+        for key, values in {"t": T, "x": X, "y": Y, "p": P}.items():
+            made.create_dataset(f"events/{key}", data=values, chunks=(300,), dcpl=plan if key == "x" else None)
+    with pytest.raises(BadInput, match="/events/x is packed with gzip and with another codec; store it with one of th"):
+        read(file)
+
+
+def test_fields_of_any_length_are_not_read(file):
+    rows = np.zeros(300, [*TABLE, ("note", h5py.string_dtype())])
+    rows["note"] = "a"
+    with h5py.File(file, "w") as made:
+        made["CD/events"] = rows
+    with pytest.raises(BadInput, match=r"a\.h5: /CD/events has fields that are no numbers; store the events without"):
+        recording(file)
+
+
+def test_large_rows_are_not_read(file):
+    with h5py.File(file, "w") as made:
+        made.create_dataset("CD/events", (300,), [*TABLE, ("more", "u1", 300)])
+    said = r"a\.h5: the values of /CD/events have 314 bytes each; no event has more than 100$"
+    with pytest.raises(BadInput, match=said):
+        recording(file)
+
+
+def test_an_index_in_another_file_is_not_read(file, tmp_path):
+    (tmp_path / "raw").write_bytes(bytes(8))
+    with h5py.File(file, "w") as made:
+        for key, values in {"t": T, "x": X, "y": Y, "p": P}.items():
+            made[f"events/{key}"] = values
+        made.create_dataset("ms_to_idx", (1,), "i8", external=[(str(tmp_path / "raw"), 0, 8)])
+    with pytest.raises(BadInput, match=r"a\.h5: the values of /ms_to_idx are in another file; copy them into one$"):
+        recording(file)
 
 
 @pytest.mark.parametrize("kind", ["S", "vlen", "group"])

@@ -40,14 +40,16 @@ from tcja_runtime.events.formats.arrays.columns import (
     columns_of,
     ordered,
 )
-from tcja_runtime.events.formats.arrays.hdf5_heaps import check_heaps
+from tcja_runtime.events.formats.arrays.hdf5_checks import check_attribute, check_chunks
 from tcja_runtime.events.formats.packages import require
+from tcja_runtime.files import limits
 
 PACKAGE, CODECS = "h5py", "hdf5plugin"
 _METAVISION = "CD/events"
 _INDEXES = ("ms_to_idx", "ms_map_idx")
 _DEPTH, _MOST_NAMES = 6, 4096  # how far a file is searched
 _LARGEST_CHUNK = 2**28  # bytes; a chunk is unpacked as a whole
+_LARGEST_ROW = 2**8  # bytes of an event with all its fields
 _CACHE = 2**24  # bytes for each dataset; a chunk that fits is unpacked once, not for every block in it
 _ECF = 0x8ECF
 _GET_ECF = (
@@ -180,8 +182,10 @@ def _of_group(file: Any, place: _Place, path: Path) -> Table:
     above = file[place.name].parent if place.name else file
     groups = [file[place.name] if place.name else file, above]
     unit = "us" if any(_is_indexed(group, datasets["t"], path) for group in groups) else None
-    added = above.get("t_offset")
-    offset = int(added[()]) if getattr(added, "shape", None) == () and added.dtype.kind in "iuf" else 0
+    added, offset = above.get("t_offset"), 0
+    if getattr(added, "shape", None) == () and added.dtype.kind in "iuf":
+        _check_storage(added, path)
+        offset = int(added[()])
     return Table(datasets["t"].dtype, functools.partial(_blocks, path, names, None), unit, offset)
 
 
@@ -215,6 +219,8 @@ def _blocks(
         count = datasets["t"].shape[0]
         for at in range(0, count, STEP):
             part = slice(at, min(at + STEP, count))
+            for dataset in datasets.values() if columns is None else [datasets["t"]]:
+                check_chunks(path, dataset, part.start, part.stop)
             if columns is None:
                 yield {key: dataset[part] for key, dataset in datasets.items()}
                 continue
@@ -229,7 +235,7 @@ def _check_storage(dataset: Any, path: Path) -> None:
     """Check that a dataset can be unpacked, in little memory.
 
     Raises:
-        BadInput: its values are in another file, or its chunks are too large.
+        BadInput: its values are in another file, are of any length, or its rows or chunks are too large.
         Unavailable: its codec is not installed.
     """
     import h5py
@@ -237,6 +243,10 @@ def _check_storage(dataset: Any, path: Path) -> None:
     if dataset.external or dataset.is_virtual:
         raise BadInput(f"{path}: the values of {dataset.name} are in another file; copy them into one")
     size = dataset.dtype.itemsize
+    if dataset.dtype.hasobject:  # h5py reads them with the other fields, whatever their length
+        raise BadInput(f"{path}: {dataset.name} has fields that are no numbers; store the events without them")
+    if size > _LARGEST_ROW:
+        raise BadInput(f"{path}: the values of {dataset.name} have {size:,} bytes each; no event has more than 100")
     for edge in dataset.chunks or ():
         size *= edge
     if dataset.chunks and size > _LARGEST_CHUNK:
@@ -270,8 +280,9 @@ def _is_indexed(group: Any, times: Any, path: Path) -> bool:
         if len(getattr(index, "shape", None) or ()) != 1 or index.dtype.kind not in "iuf" or not 0 < len(index) < 2**62:
             continue
         last = len(index) - 1
-        event, begin = int(index[last]), 1000 * last
-        near = {at: int(times[at]) for at in (event - 1, event) if 0 <= at < len(times)}
+        _check_storage(index, path)
+        event, begin = _number(index, last, path), 1000 * last
+        near = {at: _number(times, at, path) for at in (event - 1, event) if 0 <= at < len(times)}
         # A tolerance of a millisecond: only another unit is to be found.
         if near.get(event - 1, begin) > begin + 1000 or near.get(event, begin) < begin - 1000:
             raise BadInput(f"{path}: {index.name} does not fit its times, if these are in microseconds")
@@ -279,17 +290,24 @@ def _is_indexed(group: Any, times: Any, path: Path) -> bool:
     return False
 
 
+def _number(dataset: Any, at: int, path: Path) -> int:
+    """Returns a number of a dataset with one axis."""
+    check_chunks(path, dataset, at, at + 1)
+    return int(dataset[at])
+
+
 def _sensor(file: Any, path: Path) -> tuple[int, int] | None:
     """The rows and columns of the camera, from the attribute `geometry` of Metavision; None without it."""
     import h5py
 
-    kind = h5py.check_string_dtype(file.attrs.get_id("geometry").dtype) if "geometry" in file.attrs else None
-    if kind is None:
+    found = file.attrs.get_id("geometry") if "geometry" in file.attrs else None
+    kind = h5py.check_string_dtype(found.dtype) if found is not None and found.shape == () else None
+    if kind is None or (kind.length or 0) > limits.ATTRIBUTE:
         return None
-    if kind.length is None:  # the text is in a heap
+    if kind.length is None:
         with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            check_heaps(content, path)
+            check_attribute(content, "geometry", path)
     text = file.attrs["geometry"]
     text = text.decode(errors="replace") if isinstance(text, bytes) else text
-    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text) if isinstance(text, str) else None
-    return (int(found[2]), int(found[1])) if found and int(found[1]) and int(found[2]) else None
+    sides = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text) if isinstance(text, str) else None
+    return (int(sides[2]), int(sides[1])) if sides and int(sides[1]) and int(sides[2]) else None
