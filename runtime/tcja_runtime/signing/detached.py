@@ -45,16 +45,20 @@ def sign(content: bytes, key: Path) -> bytes:
     return done.stdout
 
 
+def kind(signature: bytes) -> KeyKind:
+    """Returns the kind of the key that made a signature."""
+    return KeyKind.SSH if signature.startswith(_SSH) else KeyKind.PEM
+
+
 def is_by(content: bytes, signature: bytes, key: PublicKey) -> bool:
     """Whether a signature of bytes was made with the private key of a public key.
 
     Raises:
         Unavailable: `ssh-keygen` or `openssl` is missing.
     """
-    of_ssh = signature.startswith(_SSH)
-    if of_ssh != (key.kind is KeyKind.SSH) or key.kind is KeyKind.CERTIFICATE:
+    if key.kind is not kind(signature):
         return False
-    if of_ssh:
+    if key.kind is KeyKind.SSH:
         allowed = f'{NAMESPACE} namespaces="{NAMESPACE}" '.encode() + key.content + b"\n"
         with in_memory(allowed) as signers, in_memory(signature) as file:
             named = ["-I", NAMESPACE, "-n", NAMESPACE]

@@ -15,6 +15,7 @@ from tcja_runtime.signing.trust import PUBLIC_KEYS, Trusted
 
 ONLY_SIGNED = "Hashes show that no file changed since the list was written; only a signature shows who wrote it."
 """What a hash proves and what only a signature proves, for people."""
+_IN_PEM = " in PEM ('ssh-keygen -e -m PKCS8 -f NAME.pub' turns one of OpenSSH into PEM)"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,13 +133,14 @@ def check_required(statement: Statement, found: Signer, trusted: Trusted, path: 
             f"{path} is signed, and {asked}, but no public key is known here: give `public_keys`, or name them in "
             f"{PUBLIC_KEYS} or in a configuration file"
         )
-    if statement.openssf is None and all(key.kind is KeyKind.CERTIFICATE for key in trusted.keys):
-        raise BadInput(
-            f"{path} is signed, and {asked}, but has no {openssf.SIGNATURE}, which alone can be checked with a "
-            "certificate or an identity; sign it with 'tcja-deploy sign --certificate' or --sigstore, or name the "
-            "public key of its signer"
-        )
     named = ", ".join(map(str, (*trusted.keys, *trusted.identities)))
+    made_with = detached.kind(statement.detached) if statement.detached is not None else None
+    if statement.openssf is None and made_with and all(key.kind is not made_with for key in trusted.keys):
+        raise BadInput(
+            f"the signature of {path} has the form of those by {made_with.value}, and {asked}, but no such key is "
+            f"trusted here ({named}), and it has no {openssf.SIGNATURE}; name the public key of its signer"
+            f"{_IN_PEM if made_with is KeyKind.PEM else ''}"
+        )
     raise BadInput(
         f"the signature of {path} is wrong: none of those whom you trust made it ({named}), or {statement.name} was "
         "changed after that; take the bundle from its maker again"

@@ -60,5 +60,17 @@ def test_a_certificate_checks_no_detached_signature(signed, tmp_path):
     trusted = Trusted(keys=(PublicKey.read(Path(root)),), required=True, why="it")
     found = signer(signed[0], trusted)
     assert found.state is State.WRONG
-    with pytest.raises(BadInput, match=r"b is signed, and it requires a signature, but has no model\.sig, which alone"):
+    with pytest.raises(BadInput, match="by a key of OpenSSH, and it requires a signature, but no such key is trusted"):
         check_required(signed[0], found, trusted, "b")
+
+
+def test_a_key_of_another_kind_is_said(signed, tmp_path):
+    """As `ssh-keygen -m PEM` writes a private key in PEM, and its public key in the form of OpenSSH."""
+    private, public = signing.pem_key(tmp_path)
+    statement = Statement(name="manifest.json", content=CONTENT, detached=detached.sign(CONTENT, private))
+    with pytest.raises(BadInput, match=r"by a PEM key, .* no such key .* \(key release.pub .* in PEM \(.ssh-keygen"):
+        check_required(statement, signer(statement, signed[1]), signed[1], "b")
+    of_ssh = tmp_path / "of_ssh.pub"
+    of_ssh.write_bytes(signing.run("ssh-keygen", "-i", "-m", "PKCS8", "-f", public))
+    (tmp_path / "again.pem").write_bytes(signing.run("ssh-keygen", "-e", "-m", "PKCS8", "-f", of_ssh))
+    assert signer(statement, Trusted(keys=(PublicKey.read(tmp_path / "again.pem"),))).trusted
