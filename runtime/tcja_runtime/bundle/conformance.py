@@ -6,7 +6,7 @@ Parity runs parts of a model. These checks are for the whole model, which users 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -162,11 +162,7 @@ def departures(model: bytes, signature: NetworkSignature, *, counts: bool = Fals
     for lacking, what in ((signature.probed - made, "computes"), (weights - stored.keys() - made, "holds")):
         if lacking:
             found.append(f"{what} no {', '.join(sorted(lacking)[:3])}")
-    for weight in signature.weights:
-        kind = stored.get(weight.tensor)
-        if kind is not None and _FORMATS.get(weight.type) != kind:
-            found.append(f"holds {weight.tensor} in {_ELEMENTS.get(kind, f'type {kind}')}, not in {weight.type}")
-            break
+    found += filter(None, [_other_shape(signature, _shapes(graph, nodes)), _other_type(signature, stored)])
     neurons = {layer.result_tensor: layer for layer in (*signature.layers, *signature.integrators)}
     for node in nodes:
         if protobuf.texts(node, protobuf.NODE_TYPE) == {"TcjaLif"}:
@@ -181,6 +177,39 @@ def departures(model: bytes, signature: NetworkSignature, *, counts: bool = Fals
                 found.append(f"has neurons {name} that the manifest does not list")
             elif unlike := _unlike(said, neurons[result].neuron):
                 found.append(f"has neurons {neurons[result].name} whose {unlike}")
+    return found
+
+
+def _other_type(signature: NetworkSignature, stored: Mapping[str, int]) -> str:
+    """A phrase about the first weight that a model stores in another type than the signature says; empty if none is."""
+    for weight in signature.weights:
+        kind = stored.get(weight.tensor)
+        if kind is not None and _FORMATS.get(weight.type) != kind:
+            return f"holds {weight.tensor} in {_ELEMENTS.get(kind, f'type {kind}')}, not in {weight.type}"
+    return ""
+
+
+def _other_shape(signature: NetworkSignature, shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """A phrase about the first weight whose shape is not that of the signature; empty if all are as it says."""
+    for weight in signature.weights:
+        wanted = weight.shape[::-1] if weight.transposed else weight.shape
+        shape = shapes.get(weight.tensor, wanted)
+        if shape != wanted:
+            return f"holds {weight.tensor} {list(shape)}, not {list(wanted)}"
+    return ""
+
+
+def _shapes(graph: Sequence[tuple[int, bytes, bytes]], nodes: Sequence[bytes]) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of the weights that a graph stores, by the names of the tensors that products read."""
+    found = {}
+    for number, _, content in graph:
+        if number == protobuf.GRAPH_INITIALIZER:
+            (name,) = protobuf.texts(content, protobuf.STORED_NAME) or {""}
+            found[name] = protobuf.numbers(content, protobuf.STORED_DIMS)
+    for node in nodes:
+        if protobuf.texts(node, protobuf.NODE_TYPE) == {"DequantizeLinear"}:
+            read = next((c.decode() for n, _, c in protobuf.fields(node) if n == protobuf.NODE_INPUT), "")
+            found |= {name: found[read] for name in protobuf.texts(node, protobuf.NODE_OUTPUT) if read in found}
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from typing import Any, TypedDict
 
 from tcja_runtime import records
@@ -15,6 +16,7 @@ from tcja_runtime.bundle.statistics.firing import FiringStatistics
 from tcja_runtime.bundle.statistics.inputs import Figures, InputStatistics
 from tcja_runtime.bundle.stepwise import Streaming
 from tcja_runtime.choices import LABEL_RULES, PRECISIONS, TIME_FORMS
+from tcja_runtime.counting import counted
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.files.reading import is_name
 from tcja_runtime.records import WrongField
@@ -25,7 +27,7 @@ CHECK = "check this: "
 """The begin of a line of evidence that is no proof, and that the user should check."""
 
 _LARGEST = 2**31
-"""The limit of sizes: every size in a manifest must be smaller."""
+"""The limit of sizes: every size in a manifest, and the number of values of every array, must be smaller."""
 
 
 class FileFact(TypedDict):
@@ -213,6 +215,11 @@ class _Source(TypedDict):
     bytes: int
 
 
+def _are_sizes(shape: tuple[int, ...]) -> bool:
+    """Whether numbers can be the sizes of an array's axes."""
+    return all(type(size) is int and size > 0 for size in shape) and math.prod(shape) < _LARGEST
+
+
 def _check(manifest: Manifest) -> None:
     """Raise a ValueError if a field has a value that its type allows, and that it cannot have."""
     records.read(_Source, manifest.checkpoint, "checkpoint")
@@ -224,12 +231,16 @@ def _check(manifest: Manifest) -> None:
         if sorted(tap.axes) != list(range(rank)) or len(tap.unfold) not in (0, 2) or rank < 2:
             raise ValueError(f"{tap.name} cannot have the axes {tap.axes} with the unfold {tap.unfold}")
     for weight in manifest.weights:
-        if not all(type(size) is int and 0 < size < _LARGEST for size in (*weight.shape, weight.outputs + 1)):
+        if not _are_sizes(weight.shape) or not 0 <= weight.outputs < _LARGEST:
             raise ValueError(f"{weight.tensor} cannot have the shape {weight.shape} and {weight.outputs} outputs")
     layers = [*manifest.layers, *manifest.integrators]
     for layer in layers:
-        if not all(type(size) is int and 0 < size < _LARGEST for size in layer.shape):
+        if not layer.shape or not _are_sizes(layer.shape):
             raise ValueError(f"{layer.name} cannot have the shape {layer.shape}")
+    if manifest.classes and len(manifest.classes) != (manifest.output_shape or (0,))[-1]:
+        raise ValueError(
+            f"it names {counted(len(manifest.classes), 'class')}, and the output has the shape {manifest.output_shape}"
+        )
     if manifest.precision not in PRECISIONS:
         raise WrongField("precision", f"is {manifest.precision!r}, and must be {', '.join(PRECISIONS)}")
     if manifest.labels not in (None, *LABEL_RULES):

@@ -104,7 +104,7 @@ def _lock_file(name: str) -> int | None:
         path = cache_folder() / name
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    except (OSError, RuntimeError):  # Path.home() raises a RuntimeError if there is no home
+    except OSError:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -115,5 +115,11 @@ def _lock_file(name: str) -> int | None:
 
 
 def cache_folder() -> Path:
-    """The cache folder of tcja-deploy, which may not exist yet (`tcja_runtime.machine.user_folders`)."""
-    return user_folder("XDG_CACHE_HOME", ".cache")
+    """The cache folder of tcja-deploy, which may not exist yet (`tcja_runtime.machine.user_folders`).
+
+    If this user has no home, it is a path at which nothing can be made.
+    """
+    try:
+        return user_folder("XDG_CACHE_HOME", ".cache")
+    except RuntimeError:
+        return Path(os.devnull)

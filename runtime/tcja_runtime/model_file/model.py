@@ -49,7 +49,7 @@ _MESSAGES: Mapping[str, Mapping[int, str]] = {
 }
 """By message, the messages in its fields that can hold a tensor (onnx/onnx.proto)."""
 
-_DIMS, _TYPE, _NAME, _EXTERNAL = 1, 2, 8, 13  # TensorProto
+_TYPE, _NAME, _EXTERNAL = 2, 8, 13  # TensorProto
 _KEY, _VALUE = 1, 2  # StringStringEntryProto
 _DEEPEST = 32  # messages within each other; models of this project have 8
 
@@ -147,12 +147,10 @@ class _Stored:
         Raises:
             ValueError: the values are in another file or outside the weights file, or the message is wrong.
         """
-        name, shape, where = "", list[int](), dict[str, str]()
-        for number, field, content in protobuf.fields(tensor):
+        name, where, shape = "", dict[str, str](), protobuf.numbers(tensor, protobuf.STORED_DIMS)
+        for number, _, content in protobuf.fields(tensor):
             if number == _NAME:
                 name = content.decode()
-            elif number == _DIMS:
-                shape += _integers(content) if content else [protobuf.read_varint(field, 1)[0]]
             elif number == _EXTERNAL:
                 entry = {n: text.decode() for n, _, text in protobuf.fields(content)}
                 if entry.get(_KEY, "") in where:
@@ -163,7 +161,7 @@ class _Stored:
         kind = protobuf.number(tensor, _TYPE)
         if kind not in _TYPES:
             raise ValueError(f"tensor {name} has values of type {kind}, which cannot be in {WEIGHTS}")
-        found = cls(name, np.dtype(_TYPES[kind]), tuple(shape), int(where.get("offset", "0")))
+        found = cls(name, np.dtype(_TYPES[kind]), shape, int(where.get("offset", "0")))
         if int(where.get("length", found.size)) != found.size or found.offset < 0 or found.end > size:
             raise ValueError(
                 f"tensor {name} of shape {list(shape)} does not fit into {WEIGHTS}, which has {size} bytes"
@@ -174,14 +172,6 @@ class _Stored:
     def end(self) -> int:
         """The offset of the first byte after the tensor."""
         return self.offset + self.size
-
-
-def _integers(packed: bytes) -> list[int]:
-    at, found = 0, []
-    while at < len(packed):
-        value, at = protobuf.read_varint(packed, at)
-        found.append(value)
-    return found
 
 
 def _external(message: bytes, kind: str, depth: int = 0) -> Iterator[bytes]:

@@ -5,7 +5,7 @@ of which these fields are used:
 
     ModelProto      graph = 7, opset_import = 8, functions = 25
     GraphProto      node = 1, initializer = 5, input = 11, output = 12, value_info = 13
-    TensorProto     data_type = 2, name = 8, raw_data = 9
+    TensorProto     dims = 1, data_type = 2, name = 8, raw_data = 9
     NodeProto       input = 1, output = 2, name = 3, op_type = 4, attribute = 5, domain = 7, overload = 8
     AttributeProto  name = 1, f = 2, i = 3, s = 4, g = 6, floats = 7, ints = 8, graphs = 11, type = 20
     ValueInfoProto  name = 1, type = 2;  TypeProto  tensor_type = 1;  Tensor  elem_type = 1, shape = 2;  shape  dim = 1
@@ -20,7 +20,7 @@ from typing import Any
 
 MODEL_GRAPH, MODEL_FUNCTION = 7, 25
 GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT, GRAPH_VALUE = 1, 5, 11, 12, 13
-STORED_TYPE, STORED_NAME, STORED_RAW = 2, 8, 9
+STORED_DIMS, STORED_TYPE, STORED_NAME, STORED_RAW = 1, 2, 8, 9
 NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_TYPE, NODE_ATTRIBUTE, NODE_DOMAIN = 1, 2, 3, 4, 5, 7
 ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS = 6, 11
 ATTRIBUTE_NAME, ATTRIBUTE_FLOAT, ATTRIBUTE_INTEGER, ATTRIBUTE_TEXT = 1, 2, 3, 4
@@ -122,6 +122,20 @@ def number(message: bytes, number: int) -> int:
         number: the number of the field, below 16.
     """
     return next((read_varint(field, 1)[0] for found, field, _ in fields(message) if found == number), 0)
+
+
+def numbers(message: bytes, number: int) -> tuple[int, ...]:
+    """Returns the integers in all fields `number` of a message, below 16: one in each, or several in a packed field.
+
+    They are read as numbers without a sign, so that no size is negative.
+    """
+    found: list[int] = []
+    for each, field, content in fields(message):
+        at, values = (0, content) if content else (1, field)
+        while each == number and at < len(values):
+            value, at = read_varint(values, at)
+            found.append(value)
+    return tuple(found)
 
 
 def texts(message: bytes, number: int) -> set[str]:

@@ -21,7 +21,7 @@ from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.network_signature import Layer
 from tcja_runtime.bundle.parity_summary import ParitySummary
 from tcja_runtime.bundle.writing import write_manifest
-from tcja_runtime.errors import BadInput
+from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.evidence import golden
 from tcja_runtime.evidence.agreement import Accuracy, Agreement
 
@@ -218,6 +218,17 @@ def test_a_bundle_that_contradicts_itself_is_refused(bundle, change, text):
     with pytest.raises(BadInput, match=re.escape(text) if isinstance(text, str) else text) as error:
         verify(bundle)
     assert "export" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["fashion_mnist"])
+def test_a_weight_of_another_shape_is_not_that_of_the_model(bundle):
+    """The exact stimulus would have weights of that shape, which may take any memory."""
+    manifest = Bundle.open(bundle).manifest
+    first, *rest = manifest.weights
+    huge = dataclasses.replace(first, shape=(2**15, 2**15))
+    write_manifest(bundle, dataclasses.replace(manifest, weights=[huge, *rest]))
+    with pytest.raises(ParityNotMet, match=rf"holds {first.tensor} \[.*\], not \[32768, 32768\]"):
+        verify(bundle)
 
 
 def test_a_bundle_of_an_older_version_still_opens(bundle):

@@ -19,7 +19,7 @@ MANIFEST = Manifest(
     input=InputContract.frames(20, 128, 128),
     output="rates",
     output_shape=(3,),
-    classes=["a", "b"],
+    classes=["a", "b", "c"],
     layers=[Layer(name="conv.1", shape=(2, 3), neuron=NeuronSpec.leaky(decay_input=True, tau=2.0))],
     passes=[],
     time_form=TimeForms(form="scan", why="asked for", layers={}),

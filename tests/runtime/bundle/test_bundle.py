@@ -144,6 +144,14 @@ def neuron_of_decay(decay: float) -> dict[str, object]:
         ),
         (lambda b: reseal(b, future=1), "future is not known to this version"),
         (lambda b: reseal(b, layers=[{}]), r"layers\[0\].name is missing"),
+        *[
+            (
+                lambda b, shape=shape: reseal(b, layers=[{**neuron_of_decay(0.5), "shape": shape}]),
+                r"conv\.1 cannot have the shape \(",
+            )
+            for shape in ([], [2**16, 2**15], [-1])
+        ],
+        (lambda b: reseal(b, classes=["a"]), r"it names 1 class, and the output has the shape \(3,\)"),
         (
             lambda b: reseal(b, time_form={"form": "loops", "why": "asked for", "layers": {}}),
             "time_form.form is 'loops', and must be scan, unrolled, fused or mixed",

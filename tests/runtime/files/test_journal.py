@@ -96,3 +96,12 @@ def test_without_a_cache_folder_of_ones_own_it_is_in_the_home(tmp_path, monkeypa
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     monkeypatch.setenv("HOME", os.fspath(tmp_path))
     assert journal.cache_folder() == tmp_path / ".cache" / "tcja-deploy"
+
+
+def test_without_a_home_nothing_is_kept(monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", "relative")
+    with journal.open_journal("work", 3) as kept:
+        assert not kept.active
+    with pytest.raises(OSError, match=r"File exists|Not a directory"):
+        journal.cache_folder().mkdir(parents=True)

@@ -79,6 +79,15 @@ def test_an_attribute_without_a_type_is_refused():
         protobuf.attributes(node)
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_sizes_of_a_tensor(packed):
+    tensor = helper.make_tensor("t", onnx.TensorProto.FLOAT, [3, 500], bytes(6000), raw=True).SerializeToString()
+    if packed:
+        sizes = protobuf.varint(3) + protobuf.varint(500)
+        tensor = protobuf.embedded(protobuf.STORED_DIMS, sizes)
+    assert protobuf.numbers(tensor, protobuf.STORED_DIMS) == (3, 500)
+
+
 def in_graph(content: bytes) -> bytes:
     return protobuf.embedded(protobuf.MODEL_GRAPH, content)
 

@@ -477,6 +477,7 @@ def test_what_is_known_of_it(net, gestures):
         "It has 3 classes (0, 1, 2), 3,151 parameters and 5 time steps, in fp32.",
         "It takes 'frames' [N, 5, 2, 64, 64]: counts of events, not negative, or recordings of events.",
         net.info.parity,
+        "The bundle is not signed.",
     ]
     assert net.info.parity.startswith("Parity met")
 
