@@ -292,7 +292,8 @@ def _is_indexed(group: Any, times: Any, path: Path) -> bool:
 
 def _number(dataset: Any, at: int, path: Path) -> int:
     """Returns a number of a dataset with one axis."""
-    check_chunks(path, dataset, at, at + 1)
+    step = dataset.chunks[0] if dataset.chunks else 1
+    check_chunks(path, dataset, at // step * step, at + 1)
     return int(dataset[at])
 
 

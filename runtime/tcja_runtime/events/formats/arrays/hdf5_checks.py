@@ -160,14 +160,14 @@ def _values(content: Content, at: int, length: int) -> Iterator[bytes]:
 
 
 def check_chunks(path: Path, dataset: Any, begin: int = 0, end: int | None = None) -> None:
-    """Check that chunks of a dataset unpack to their size.
+    """Check that the chunks of a dataset that begin in some rows unpack to their size.
 
     Gzip is unpacked, as far as needed. With any codec, a chunk may not take more than twice its size in the file.
 
     Args:
         path: the file of the dataset.
         dataset: the dataset.
-        begin: the first row that will be read.
+        begin: the first of the rows.
         end: the row behind the last one; None for all of them.
 
     Raises:
@@ -177,7 +177,7 @@ def check_chunks(path: Path, dataset: Any, begin: int = 0, end: int | None = Non
     if not dataset.chunks:
         return
     (first, *others), (step, *steps) = dataset.shape, dataset.chunks
-    edges = [range(begin // step * step, first if end is None else end, step)]
+    edges = [range(-(-begin // step) * step, first if end is None else end, step)]
     edges += [range(0, count, by) for count, by in zip(others, steps, strict=True)]
     if math.prod(map(len, edges)) > limits.MOST_CHUNKS:
         raise BadInput(f"{path}: {dataset.name} has more than {limits.MOST_CHUNKS:,} chunks; store it with larger ones")
