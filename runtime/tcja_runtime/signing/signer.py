@@ -139,7 +139,7 @@ def check_required(statement: Statement, found: Signer, trusted: Trusted, path: 
         raise BadInput(
             f"the signature of {path} has the form of those by {made_with.value}, and {asked}, but no such key is "
             f"trusted here ({named}), and it has no {openssf.SIGNATURE}; name the public key of its signer"
-            f"{_IN_PEM if made_with is KeyKind.PEM else ''}"
+            f"{_IN_PEM if made_with is KeyKind.PEM else ''}, or take the bundle from its maker again"
         )
     raise BadInput(
         f"the signature of {path} is wrong: none of those whom you trust made it ({named}), or {statement.name} was "

@@ -68,7 +68,7 @@ def test_a_key_of_another_kind_is_said(signed, tmp_path):
     """As `ssh-keygen -m PEM` writes a private key in PEM, and its public key in the form of OpenSSH."""
     private, public = signing.pem_key(tmp_path)
     statement = Statement(name="manifest.json", content=CONTENT, detached=detached.sign(CONTENT, private))
-    with pytest.raises(BadInput, match=r"by a PEM key, .* no such key .* \(key release.pub .* in PEM \(.ssh-keygen"):
+    with pytest.raises(BadInput, match=r"by a PEM key, .* \(key release.pub .* in PEM \(.ssh-keygen .*, or take"):
         check_required(statement, signer(statement, signed[1]), signed[1], "b")
     of_ssh = tmp_path / "of_ssh.pub"
     of_ssh.write_bytes(signing.run("ssh-keygen", "-i", "-m", "PKCS8", "-f", public))
