@@ -1,4 +1,4 @@
-"""Checks that the models of a bundle fit its signature: inputs and outputs, probed tensors, weights and neurons.
+"""Checks that the models of a bundle fit its network signature: inputs, outputs, signals, weights, neurons.
 
 Parity runs parts of a model. These checks are for the whole model, which users deploy.
 """
@@ -66,11 +66,11 @@ class Value:
 
 
 def check(files: Files, signature: NetworkSignature) -> None:
-    """Check that both models of a bundle, model.onnx and model.plain.onnx, fit its signature.
+    """Check that both models of a bundle, model.onnx and model.plain.onnx, fit its network signature.
 
     Args:
         files: the bundle, or the folder of the models.
-        signature: the signature.
+        signature: the network signature.
 
     Raises:
         BadInput: a file is not an ONNX model.
@@ -98,7 +98,7 @@ def check_streaming(files: Files, split: Streaming, signature: NetworkSignature)
 
     Raises:
         BadInput: a file is not an ONNX model.
-        ParityNotMet: the inputs or outputs of a model are not those that follow from the split and the signature.
+        ParityNotMet: the inputs or outputs of a model do not follow from the split and the network signature.
     """
     kept = [(kept_tensor(feature.name), feature.shape) for feature in split.features]
     before = [(membrane_tensor(state.layer), state.shape) for state in split.states]
@@ -126,13 +126,13 @@ def check_streaming(files: Files, split: Streaming, signature: NetworkSignature)
 
 
 def departures(model: bytes, signature: NetworkSignature, *, counts: bool = False) -> list[str]:
-    """Returns the differences between a model and a signature, a phrase each.
+    """Returns the differences between a model and a network signature, a phrase each.
 
-    Example: "returns 'rates' [N, 10], not 'scores' [N, 10]". The list is empty if the model fits the signature.
+    Example: "returns 'rates' [N, 10], not 'scores' [N, 10]". The list is empty if the model fits it.
 
     Args:
         model: the serialised model.
-        signature: the signature.
+        signature: the network signature.
         counts: whether the model also returns its spike counts.
 
     Raises:
@@ -181,7 +181,7 @@ def departures(model: bytes, signature: NetworkSignature, *, counts: bool = Fals
 
 
 def _other_type(signature: NetworkSignature, stored: Mapping[str, int]) -> str:
-    """A phrase about the first weight that a model stores in another type than the signature says; empty if none is."""
+    """A phrase about the first weight that a model stores in another type than the network signature says, if any."""
     for weight in signature.weights:
         kind = stored.get(weight.tensor)
         if kind is not None and _FORMATS.get(weight.type) != kind:
@@ -190,7 +190,7 @@ def _other_type(signature: NetworkSignature, stored: Mapping[str, int]) -> str:
 
 
 def _other_shape(signature: NetworkSignature, shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """A phrase about the first weight whose shape is not that of the signature; empty if all are as it says."""
+    """A phrase about the first weight whose shape is not that of the network signature, if any."""
     for weight in signature.weights:
         wanted = weight.shape[::-1] if weight.transposed else weight.shape
         shape = shapes.get(weight.tensor, wanted)
