@@ -20,7 +20,7 @@ def test_no_false_alarm_in_drawn_networks(name, tmp_path):
     """Of other weights, and other windows; an alarm would be an exception."""
     flips = undecided = 0
     for seed in range(SEEDS // len(networks.SMALL)):
-        checkpoint = networks.SMALL[name].checkpoint(tmp_path / f"{seed}.pth", seed=seed + 100)
+        checkpoint = networks.SMALL[name].checkpoint(tmp_path / f"{seed}.pth", seed=seed + 101)
         request = ExportRequest(checkpoint=checkpoint, out=tmp_path / f"{seed}.bundle", target="onnx", samples=4)
         _, report = pipeline.export(request)
         (found,) = report.backends
