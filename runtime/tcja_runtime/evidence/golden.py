@@ -284,7 +284,9 @@ def load(path: Path, contract: InputContract, content: bytes | None = None) -> G
             digest=str(arrays["answered"]),
             labels=samples.labels,
         )
-        largest = int(arrays.get("largest", 0))
+        stored = np.asarray(arrays.get("largest", 0))
+        _check("largest", _are_numbers(stored, "iu") and stored.shape == ())
+        largest = int(stored)
         _check("largest", 0 <= largest <= input_range.LARGEST and (largest > 0) == (input_range.RANGE in scenes))
         recorded = _reference(arrays, "", {}, undecided)
         return Golden(samples, spikes, recorded, scenes, predictions, largest, _free_running(arrays))
