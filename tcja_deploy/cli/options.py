@@ -297,6 +297,8 @@ def class_names(given: str | None) -> tuple[str, ...] | None:
     else:
         try:
             names = read_file(Path(given), limits.SETTINGS).decode("utf-8-sig").splitlines()
+        except BadInput as error:
+            raise BadInput(f"--classes {error}") from error
         except FileNotFoundError as error:
             raise BadInput(f"--classes {given} is neither a file nor a list of names with commas") from error
         except UnicodeDecodeError as error:

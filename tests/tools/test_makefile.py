@@ -18,7 +18,8 @@ TARGETS = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULT
 def make(*arguments: object, folder: Path = ROOT, **variables: str) -> subprocess.CompletedProcess[str]:
     command = ["make", "--no-print-directory", *map(str, arguments)]
     # The tests may be run by make itself, whose variables would make this one a part of it.
-    own = {name: value for name, value in os.environ.items() if name not in ("MAKELEVEL", "MAKEFLAGS", "MFLAGS")}
+    of_make = ("MAKELEVEL", "MAKEFLAGS", "MFLAGS", "HASHES")
+    own = {name: value for name, value in os.environ.items() if name not in of_make}
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=own | variables)
 
 

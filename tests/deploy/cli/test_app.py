@@ -27,7 +27,7 @@ from tcja_deploy.texts.table import Rows
         (["export", "a.pth", "--batch", "8:1:1"], "--batch 8:1:1: 1 <= MIN <= OPT <= MAX <= 1024 must hold"),
         (["export", "a.pth", "--batch", "1:1:99999999999999999999"], "1 <= MIN <= OPT <= MAX <= 1024 must hold"),
         (["export", "a.pth", "--samples", "9" * 30], "9 must be 1 to 1,000,000"),
-        (["export", "a.pth", "--classes", "."], "--classes '.' cannot be read: Is a directory"),
+        (["export", "a.pth", "--classes", "."], "--classes . is a folder, not a file"),
         (
             ["export", "a.pth", "--classes", "nowhere.txt"],
             "nowhere.txt is neither a file nor a list of names with commas",
