@@ -4,7 +4,7 @@ The library takes the memory that a damaged file asks for before it looks at wha
 text, 1 GB for 1 MB of gzip whatever the size of the chunk. In some damaged heaps of texts it never ends (2.0).
 
 A text of any length is stored as an element of 16 bytes: its length in 4, the address of a heap in 8, the index of an
-object in 4. A heap is "GCOL", its version, 1, in 4 bytes, and its size in 8. Then come objects: the index in 2 bytes, 6
+object in 4. A heap is "GCOL", its version and 3 other bytes, and its size in 8. Then come objects: the index in 2 bytes, 6
 other ones, the size of the data in 8, and the data, padded to 8 bytes. The object 0 is the free space up to the end of
 the heap; its size includes its first 16 bytes.
 
@@ -31,7 +31,7 @@ Content: TypeAlias = "bytes | mmap.mmap"
 """The bytes of a file."""
 
 _ELEMENT = struct.Struct("<IQI")  # length, address of the heap, index of the object
-_HEAP = b"GCOL\1\0\0\0"
+_HEAP = b"GCOL"  # the library does not look at the 3 bytes behind the version
 _DEFLATE, _MOST_OF_A_BYTE = 1, 1032  # gzip, and the most bytes that one byte of it unpacks to
 _CHECKSUM = 3  # the codec fletcher32
 _SLACK = 2**12  # bytes that codecs add to a chunk
