@@ -4,7 +4,7 @@ The library takes the memory that a damaged file asks for before it looks at wha
 text, 1 GB for 1 MB of gzip whatever the size of the chunk. In some damaged heaps of texts it never ends (2.0).
 
 A text of any length is stored as an element of 16 bytes: its length in 4, the address of a heap in 8, the index of an
-object in 4. A heap is "GCOL", its version and 3 other bytes, and its size in 8. Then come objects: the index in 2 bytes, 6
+object in 4. A heap is "GCOL", its version, 3 other bytes, and its size in 8. Then come objects: the index in 2 bytes, 6
 other ones, the size of the data in 8, and the data, padded to 8 bytes. The object 0 is the free space up to the end of
 the heap; its size includes its first 16 bytes.
 
