@@ -206,23 +206,11 @@ def _read_hdf5(room: Room, content: bytes) -> None:
     _check(Events.joined(found.chunks()), found.sensor)
 
 
-_PACKET = """std_msgs/Header header
-uint32 height
-uint32 width
-uint64 seq
-uint64 time_base
-string encoding
-bool is_bigendian
-uint8[] events
-"""
-"""The message event_camera_msgs/msg/EventPacket of ROS."""
-
-
 def _bags(room: Room) -> list[bytes]:
     from rosbags import rosbag2, typesys
 
     kind, types = "event_camera_msgs/msg/EventPacket", typesys.get_typestore(typesys.Stores.ROS2_HUMBLE)
-    types.register(typesys.get_types_from_msg(_PACKET, kind))
+    types.register(typesys.get_types_from_msg(writers.ROS_PACKET, kind))
     of = types.types
     header = of["std_msgs/msg/Header"](stamp=of["builtin_interfaces/msg/Time"](sec=1, nanosec=0), frame_id="camera")
     made = writers.FORMATS["evt3"]

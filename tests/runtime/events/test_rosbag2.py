@@ -25,15 +25,6 @@ from .reading import listed
 
 pytestmark = pytest.mark.releases
 
-PACKET = """std_msgs/Header header
-uint32 height
-uint32 width
-uint64 seq
-uint64 time_base
-string encoding
-bool is_bigendian
-uint8[] events
-"""
 EVENT = "uint16 x\nuint16 y\nbuiltin_interfaces/Time ts\nbool polarity\n"
 ARRAY = "std_msgs/Header header\nuint32 height\nuint32 width\ndvs_msgs/Event[] events\n"
 PACKETS, ARRAYS = "event_camera_msgs/msg/EventPacket", "dvs_msgs/msg/EventArray"
@@ -48,7 +39,7 @@ def ros() -> SimpleNamespace:
     from rosbags import rosbag2, typesys
 
     types = typesys.get_typestore(typesys.Stores.ROS2_HUMBLE)
-    types.register(typesys.get_types_from_msg(PACKET, PACKETS))
+    types.register(typesys.get_types_from_msg(writers.ROS_PACKET, PACKETS))
     types.register({**typesys.get_types_from_msg(EVENT, "dvs_msgs/msg/Event")})
     types.register(typesys.get_types_from_msg(ARRAY, ARRAYS))
     return SimpleNamespace(bags=rosbag2, types=types, storages=rosbag2.StoragePlugin)

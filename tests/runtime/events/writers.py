@@ -14,6 +14,17 @@ import numpy as np
 
 Event = tuple[int, int, int, int]
 
+ROS_PACKET = """std_msgs/Header header
+uint32 height
+uint32 width
+uint64 seq
+uint64 time_base
+string encoding
+bool is_bigendian
+uint8[] events
+"""
+"""The message event_camera_msgs/msg/EventPacket of ROS."""
+
 
 def atis(events: list[Event]) -> bytes:
     out = b""
