@@ -152,3 +152,11 @@ def test_a_folder_with_too_many_files_is_refused(place, monkeypatch):
 def test_a_path_with_a_null_character_is_refused(place):
     with pytest.raises(BadInput, match="/x y cannot be the name of a file, as it has a null character$"):
         reading.read_file(place / "x\0y", LIMIT)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_file_that_is_too_large_is_not_opened(tmp_path, inside):
+    with (tmp_path / "sparse").open("wb") as stream:
+        stream.truncate(LIMIT.bytes + 1)
+    with pytest.raises(BadInput, match="1,001 bytes, and a thing has at most 1,000"):
+        reading.open_inside(tmp_path, "sparse", LIMIT) if inside else reading.open_file(tmp_path / "sparse", LIMIT)
