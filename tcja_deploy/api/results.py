@@ -26,8 +26,8 @@ from tcja_deploy.texts.bench import bench_text
 from tcja_deploy.texts.build import built_text
 from tcja_deploy.texts.check import checked_text, verdict
 from tcja_deploy.texts.export import exported_text
+from tcja_deploy.texts.fleet.sign import signed_text
 from tcja_deploy.texts.options import TextOptions
-from tcja_deploy.texts.sign import signed_text
 from tcja_deploy.texts.verify import verified_text
 from tcja_deploy.verify import Verified
 from tcja_runtime.bundle.bundle import REPORT

@@ -25,11 +25,11 @@ from tcja_deploy.cli.build import build
 from tcja_deploy.cli.check import check
 from tcja_deploy.cli.doctor import doctor
 from tcja_deploy.cli.export import export
+from tcja_deploy.cli.fleet.sign import sign
 from tcja_deploy.cli.help.commands import Command, Commands
 from tcja_deploy.cli.inspect import inspect
 from tcja_deploy.cli.options import flagged
 from tcja_deploy.cli.run import run_
-from tcja_deploy.cli.sign import sign
 from tcja_deploy.cli.stream import stream
 from tcja_deploy.cli.verify import verify
 from tcja_deploy.console import REPLACED, err, out

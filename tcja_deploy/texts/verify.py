@@ -10,10 +10,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from tcja_deploy.parity.bisect import Culprit
+from tcja_deploy.texts.fleet.sign import origin_lines
 from tcja_deploy.texts.inspect.facts import classes_line, input_line
 from tcja_deploy.texts.options import BRIEF, TextOptions
 from tcja_deploy.texts.parity import details_text, verdict_text
-from tcja_deploy.texts.sign import origin_lines
 from tcja_deploy.texts.table import paragraph, whole
 from tcja_deploy.verify import Verified
 from tcja_runtime.bundle.manifest import Manifest

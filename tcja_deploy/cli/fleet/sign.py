@@ -10,7 +10,7 @@ import typer
 from tcja_deploy.cli import options
 from tcja_deploy.cli.options import Json, TrustEngine, Verbose
 from tcja_deploy.console import out, print_json
-from tcja_deploy.texts.sign import signed_text
+from tcja_deploy.texts.fleet.sign import signed_text
 from tcja_runtime.errors import DONE
 
 Certificate = Annotated[

@@ -1,0 +1,1 @@
+"""The options of the commands about more than one machine."""

@@ -1,0 +1,1 @@
+"""The results of the commands about more than one machine, as text."""
