@@ -20,7 +20,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tcja_deploy.api.bundles import bench, build, sign, verify
     from tcja_deploy.api.export import check, export
-    from tcja_deploy.api.results import BenchResult, BuildResult, CheckResult, ExportResult, SignResult, VerifyResult
+    from tcja_deploy.api.results.bench import BenchResult
+    from tcja_deploy.api.results.build import BuildResult
+    from tcja_deploy.api.results.check import CheckResult
+    from tcja_deploy.api.results.export import ExportResult
+    from tcja_deploy.api.results.sign import SignResult
+    from tcja_deploy.api.results.verify import VerifyResult
     from tcja_runtime.errors import BadInput, ParityNotMet, TcjaError, Unavailable
 
 __all__ = [
@@ -45,14 +50,12 @@ __all__ = [
 _HOMES = {
     "tcja_deploy.api.bundles": ("bench", "build", "sign", "verify"),
     "tcja_deploy.api.export": ("check", "export"),
-    "tcja_deploy.api.results": (
-        "BenchResult",
-        "BuildResult",
-        "CheckResult",
-        "ExportResult",
-        "SignResult",
-        "VerifyResult",
-    ),
+    "tcja_deploy.api.results.bench": ("BenchResult",),
+    "tcja_deploy.api.results.build": ("BuildResult",),
+    "tcja_deploy.api.results.check": ("CheckResult",),
+    "tcja_deploy.api.results.export": ("ExportResult",),
+    "tcja_deploy.api.results.sign": ("SignResult",),
+    "tcja_deploy.api.results.verify": ("VerifyResult",),
     "tcja_runtime.errors": ("BadInput", "ParityNotMet", "TcjaError", "Unavailable"),
 }
 

@@ -26,7 +26,10 @@ option, which are not counted."""
 ALIASES = {"tcja_deploy.build"}
 """Modules that import one of ours under another name, as its own name is that of a function there."""
 TESTED_THROUGH = {
-    "deploy/api/test_export": "api.bundles api.options api.results",
+    "deploy/api/test_export": (
+        "api.bundles api.options api.results.bench api.results.build api.results.check api.results.comparison "
+        "api.results.export api.results.result api.results.sign api.results.verify"
+    ),
     "deploy/bench/test_benchmark": "bench.memory bench.results bench.timing cli.bench texts.bench",
     "deploy/cli/test_app": (
         "console formatting packages cli.options cli.build cli.run texts.build texts.options texts.parity"
@@ -102,7 +105,7 @@ TESTED_THROUGH = {
     "runtime/events/test_sources": "events.byte_source events.sockets",
     "runtime/data/test_recordings": "events.labels files.content",
     "runtime/evidence/test_anytime": "evidence.predictions",
-    "deploy/test_verify": "bundle.conformance",
+    "deploy/verify/test_verifier": "bundle.conformance verify.backend_proof verify.evidence verify.options",
     "runtime/machine/test_power": "machine.system_readings",
     "runtime/model_file/test_half_currents": "model_file.layer_tensors",
     "runtime/model_file/test_scan_pooling": "model_file.tensor_names",

@@ -31,7 +31,8 @@ from tcja_deploy.consistency.contradictions import Decisions
 from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import ExportRequest
 from tcja_deploy.sign import SignOptions, sign
-from tcja_deploy.verify import VerifyOptions, verify
+from tcja_deploy.verify.options import VerifyOptions
+from tcja_deploy.verify.verifier import verify
 from tcja_runtime.bundle.bundle import GOLDEN, PARITY, Bundle
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.metadata import Description

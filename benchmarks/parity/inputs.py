@@ -29,7 +29,7 @@ from torch import nn
 
 from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import ExportRequest
-from tcja_deploy.verify import verify
+from tcja_deploy.verify.verifier import verify
 from tcja_exporters.libraries import register
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, Bundle
 from tcja_runtime.bundle.writing import write_manifest

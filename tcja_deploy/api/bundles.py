@@ -9,14 +9,17 @@ from typing import Any
 
 from tcja_deploy.api.data import windows_of
 from tcja_deploy.api.options import made, shown_progress, takes
-from tcja_deploy.api.results import BenchResult, BuildResult, SignResult, VerifyResult
+from tcja_deploy.api.results.bench import BenchResult
+from tcja_deploy.api.results.build import BuildResult
+from tcja_deploy.api.results.sign import SignResult
+from tcja_deploy.api.results.verify import VerifyResult
 from tcja_deploy.bench import benchmark
 from tcja_deploy.bench.benchmark import BenchOptions
 from tcja_deploy.build import build as built
 from tcja_deploy.sign import SignOptions
 from tcja_deploy.sign import sign as signed
-from tcja_deploy.verify import VerifyOptions
-from tcja_deploy.verify import verify as verified
+from tcja_deploy.verify.options import VerifyOptions
+from tcja_deploy.verify.verifier import verify as verified
 from tcja_runtime.choices import AUTO
 from tcja_runtime.records import argument
 from tcja_runtime.signing.trust import Trust

@@ -12,7 +12,8 @@ from torch import nn
 
 from tcja_deploy.api.data import windows_of
 from tcja_deploy.api.options import made, shown_progress, takes
-from tcja_deploy.api.results import CheckResult, ExportResult
+from tcja_deploy.api.results.check import CheckResult
+from tcja_deploy.api.results.export import ExportResult
 from tcja_deploy.check import checker
 from tcja_deploy.console import Progress
 from tcja_deploy.export import pipeline

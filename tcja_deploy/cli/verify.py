@@ -85,8 +85,8 @@ def verify(
         tcja-deploy verify dvs128.bundle
         tcja-deploy verify dvs128.bundle --data test.npz --bisect
     """
-    from tcja_deploy.verify import VerifyOptions
-    from tcja_deploy.verify import verify as verified_by
+    from tcja_deploy.verify.options import VerifyOptions
+    from tcja_deploy.verify.verifier import verify as verified_by
 
     how = VerifyOptions(
         data=data,

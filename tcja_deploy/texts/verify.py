@@ -15,7 +15,7 @@ from tcja_deploy.texts.inspect.facts import classes_line, input_line
 from tcja_deploy.texts.options import BRIEF, TextOptions
 from tcja_deploy.texts.parity import details_text, verdict_text
 from tcja_deploy.texts.table import paragraph, whole
-from tcja_deploy.verify import Verified
+from tcja_deploy.verify.verifier import Verified
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.network_signature import Layer
 from tcja_runtime.constant_arrays import array_of

@@ -15,7 +15,7 @@ import pytest
 from tcja_deploy.consistency import contradictions
 from tcja_deploy.parity.compare import with_earlier_agreement
 from tcja_deploy.parity.verdict import Parity
-from tcja_deploy.verify import verify
+from tcja_deploy.verify.verifier import verify
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, Bundle
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.bundle.network_signature import Layer

@@ -10,7 +10,7 @@ from tcja_deploy import doctor
 from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import ExportRequest
 from tcja_deploy.inspect.describe import inspect
-from tcja_deploy.verify import verify
+from tcja_deploy.verify.verifier import verify
 
 from ... import networks as small
 

@@ -16,7 +16,8 @@ from tcja_deploy.export.request import ExportRequest
 from tcja_deploy.parity import anytime, verdict, wording
 from tcja_deploy.report.sections import behaviour, comparison
 from tcja_deploy.texts.parity import verdict_text
-from tcja_deploy.verify import VerifyOptions, verify
+from tcja_deploy.verify.options import VerifyOptions
+from tcja_deploy.verify.verifier import verify
 from tcja_exporters import libraries
 from tcja_runtime.errors import BadInput, ParityNotMet
 from tcja_runtime.evidence import anytime as evidence_of_anytime

@@ -16,7 +16,8 @@ from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import ExportRequest
 from tcja_deploy.parity.anytime import ShownWindows
 from tcja_deploy.report import plots
-from tcja_deploy.verify import VerifyOptions, verify
+from tcja_deploy.verify.options import VerifyOptions
+from tcja_deploy.verify.verifier import verify
 from tcja_exporters.libraries import register
 from tcja_exporters.modules.layers import Readout
 from tcja_runtime.data.contract import InputContract

@@ -14,7 +14,7 @@ from onnx import helper
 
 from tcja_deploy.consistency import contradictions
 from tcja_deploy.parity.failures import OUTPUT
-from tcja_deploy.verify import verify
+from tcja_deploy.verify.verifier import verify
 from tcja_runtime import budget
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, Bundle
 from tcja_runtime.bundle.writing import write_manifest

@@ -12,7 +12,7 @@ from benchmarks.parity import inputs
 from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import ExportRequest
 from tcja_deploy.parity.compare import compare
-from tcja_deploy.verify import verify
+from tcja_deploy.verify.verifier import verify
 from tcja_runtime import budget
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.probe import Probe

@@ -20,7 +20,8 @@ from torch import nn
 from tcja_deploy.cli import app
 from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import ExportRequest
-from tcja_deploy.verify import VerifyOptions, verify
+from tcja_deploy.verify.options import VerifyOptions
+from tcja_deploy.verify.verifier import verify
 from tcja_exporters import libraries
 from tcja_runtime.backends.probe import Probe
 from tcja_runtime.bundle.bundle import GOLDEN, PLAIN_MODEL, Bundle

@@ -15,7 +15,8 @@ from rich.console import Console
 from tcja_deploy.cli.app import run
 from tcja_deploy.console import Progress
 from tcja_deploy.export import pipeline, request
-from tcja_deploy.verify import VerifyOptions, verify
+from tcja_deploy.verify.options import VerifyOptions
+from tcja_deploy.verify.verifier import verify
 from tcja_runtime import budget
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.writing import write_manifest

@@ -13,7 +13,7 @@ from torch import nn
 
 from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import ExportRequest
-from tcja_deploy.verify import verify
+from tcja_deploy.verify.verifier import verify
 from tcja_exporters import libraries
 from tcja_exporters.graph.export import export_onnx
 from tcja_exporters.user_models.conversion import convert

@@ -17,7 +17,7 @@ from tcja_deploy.cli import app
 from tcja_runtime.bundle.bundle import MODEL, PLAIN_MODEL, Bundle
 from tcja_runtime.bundle.writing import write_manifest
 
-from .parity.mutations import inserted, node_of, opened
+from ..parity.mutations import inserted, node_of, opened
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""The work of `verify`: parity is proven again on this machine."""
