@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from tcja_runtime.bundle.bundle import Bundle
-from tcja_runtime.bundle.statistics.firing import fired
+from tcja_runtime.bundle.statistics.firing import LayerFiring, fired
 from tcja_runtime.bundle.statistics.inputs import Figures, fractions, measured, names
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence import golden
@@ -187,6 +187,13 @@ class FiringWatch:
         with self._lock:
             return self._sentence()
 
+    @property
+    def by_layer(self) -> dict[str, LayerFiring]:
+        """How each layer fires in the median of the windows, by its name; empty if it is not known."""
+        with self._lock:
+            figures = np.array(self._figures)
+        return self._statistics.by_layer(figures, self._layers) if self._statistics else {}
+
     def add(self, returned: Mapping[str, Any]) -> None:
         """Compare the spike counts among what the network returned for a batch, by name, if they are among it."""
         counts, statistics = returned.get(SPIKE_COUNTS), self._statistics
@@ -209,6 +216,29 @@ class FiringWatch:
             figures = np.array(self._figures)
             self._said, self._known = self._statistics.unlike(figures, self._layers), True
         return self._said
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Watched:
+    """What is known of the windows that a network got, beside those of its proof.
+
+    Attributes:
+        inputs: a sentence if the first windows look unlike those of the proof; else empty.
+        firing: a sentence if the network fires unlike in the newest windows; else empty.
+        drifted: the number of windows in which a layer fired far outside the range of the proof; None if it is not
+            known.
+        layers: how each layer fires in the median of the newest windows, by its name; empty if it is not known.
+    """
+
+    inputs: str
+    firing: str
+    drifted: int | None
+    layers: dict[str, LayerFiring]
+
+    @classmethod
+    def of(cls, inputs: InputWatch, firing: FiringWatch) -> Watched:
+        """Returns what two comparisons found until now, of the windows and of how the network fires in them."""
+        return cls(inputs=inputs.unlike, firing=firing.unlike, drifted=firing.drifted, layers=firing.by_layer)
 
 
 def all_unlike(inputs: InputWatch, firing: FiringWatch) -> str:

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_runtime.backends.checked import closed
-from tcja_runtime.backends.proven import WATCHED, FiringWatch, InputWatch, all_unlike
+from tcja_runtime.backends.proven import WATCHED, FiringWatch, InputWatch, Watched, all_unlike
 from tcja_runtime.backends.scores import scores
 from tcja_runtime.backends.select import Backend, opened, title
 from tcja_runtime.backends.stepwise import Streams
@@ -149,6 +149,11 @@ class Network:
         found = scores(self.outputs(windows), self._bundle, self._backend.title)
         unlike = all_unlike(self._watch, self._firing)
         return Predictions(scores=found, class_names=self._classes, output=self._output, unlike=unlike)
+
+    @property
+    def watched(self) -> Watched:
+        """What the calls have found of their windows: the first 16 of them, and how the layers fire in the last 16."""
+        return Watched.of(self._watch, self._firing)
 
     def outputs(self, windows: object) -> npt.NDArray[Any]:
         """Returns the output of the network as it is, [N, ...]: scores, scores for each time step, or images.

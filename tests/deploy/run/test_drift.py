@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shutil
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import tcja_runtime
 from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import ExportRequest
+from tcja_runtime.backends.proven import Watched
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.statistics.firing import FiringStatistics
 from tcja_runtime.bundle.writing import write_manifest
@@ -161,6 +163,24 @@ def test_calls_say_it_once_they_have_seen_enough(watched, caplog, request, runs,
     said = [record.message for record in caplog.records if "fires unlike" in record.message]
     assert len(said) == notes
     assert all("in the 32 windows that it was proven on" in each for each in said)
+
+
+@pytest.mark.parametrize("kind", [LIKE, OTHER])
+def test_what_a_network_watches_is_known_by_layer(watched, kind):
+    """Of the last 16 of 40 windows: as shares of their neurons and steps, and beside the rates of the proof."""
+    bundle, windows = watched
+    manifest = Bundle.open(bundle).manifest
+    neurons = [math.prod(layer.shape) for layer in manifest.layers]
+    with tcja_runtime.load(bundle) as net:
+        assert net.watched == Watched(inputs="", firing="", drifted=None, layers={})
+        net(windows(LIKE, 24, 50))
+        net(windows(kind, 16, 60))
+        found = net.watched
+        counts = net._backend.session.run({manifest.input.name: windows(kind, 16, 60)})[SPIKE_COUNTS]
+    shares = np.median(counts.mean(axis=2), axis=0) / neurons
+    assert [layer.rate for layer in found.layers.values()] == pytest.approx(shares.tolist(), rel=0.01)
+    assert (max(abs(layer.drift) for layer in found.layers.values()) > 4) == (kind == OTHER)
+    assert (found.drifted, "fires unlike" in found.firing) == ((16, True) if kind == OTHER else (0, False))
 
 
 @pytest.mark.slow

@@ -100,6 +100,20 @@ class Pattern:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class LayerFiring:
+    """How a layer fires in the median of windows.
+
+    Attributes:
+        rate: the share of neurons and time steps that fire, from 0 to 1.
+        drift: by how many standard deviations log2 of the rate is above (or, if negative, below) its mean over the
+            windows of the proof; the standard deviation is at least that of the module's docstring.
+    """
+
+    rate: float
+    drift: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class FiringStatistics:
     """The figures of the windows on which a network was proven.
 
@@ -164,6 +178,20 @@ class FiringStatistics:
             )
         return said and f"the network fires unlike in the {self.windows:,} windows that it was proven on: {said}"
 
+    def by_layer(self, figures: Figures, layers: Sequence[Layer]) -> dict[str, LayerFiring]:
+        """Returns how each layer fires, by its name; empty without windows.
+
+        The arguments are those of `outside`.
+        """
+        if not len(figures):
+            return {}
+        medians = np.median(figures[:, : len(layers)], axis=0)
+        drifts = self.pattern.deviations(medians)
+        return {
+            layer.name: LayerFiring(rate=self._share(rate, layer), drift=drift)
+            for layer, rate, drift in zip(layers, medians.tolist(), drifts.tolist(), strict=True)
+        }
+
     def _outside(self, medians: Figures, layers: Sequence[Layer]) -> str:
         """Returns a phrase on the figure that is farthest outside; empty if none is."""
         worst = self._farthest(medians, layers)
@@ -185,9 +213,13 @@ class FiringStatistics:
         return farthest(self.figures, values, lambda name: _FLOORS[_RATE if name.startswith(_RATE) else _UNEVENNESS])
 
     def _percent(self, rate: float, layer: Layer) -> str:
-        """Returns a rate in percent; 0 if no neuron fires (half a spike, see above)."""
-        share = 2.0**rate
-        return f"{100 * share:.3g}" if share * math.prod(layer.shape) * self.time_steps > _HALF_A_SPIKE * 1.01 else "0"
+        """Returns a rate, log2 of a share, in percent."""
+        return f"{100 * self._share(rate, layer):.3g}"
+
+    def _share(self, rate: float, layer: Layer) -> float:
+        """Returns the share of neurons and time steps of a rate, its log2; 0 if no neuron fires (see above)."""
+        share: float = 2.0**rate
+        return share if share * math.prod(layer.shape) * self.time_steps > _HALF_A_SPIKE * 1.01 else 0.0
 
 
 def fired(counts: npt.NDArray[np.integer[Any]], layers: Sequence[Layer]) -> Figures:

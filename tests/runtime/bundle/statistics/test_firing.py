@@ -55,6 +55,22 @@ def test_other_windows(proof, changed, said):
     assert proof.outside(found, LAYERS) == 10
 
 
+def test_the_firing_of_each_layer(proof):
+    """The rate is the share of spikes in the median window, and the drift is in standard deviations of its log2."""
+    given = counts(41, 3, b=150)
+    rates = given.sum(axis=2) / (4 * 1000)
+    proven = np.log2(counts(40, 0).sum(axis=2) / (4 * 1000))
+    found = proof.by_layer(fired(given, LAYERS), LAYERS)
+    assert list(found) == ["a", "b"]
+    for at, layer in enumerate(found.values()):
+        assert layer.rate == pytest.approx(np.median(rates[:, at]))
+        drift = (np.log2(np.median(rates[:, at])) - proven[:, at].mean()) / proven[:, at].std()
+        assert layer.drift == pytest.approx(drift)
+    assert abs(found["a"].drift) < 1 < found["b"].drift
+    assert proof.by_layer(figures(3, 1, a=0), LAYERS)["a"].rate == 0.0
+    assert proof.by_layer(figures(0, 1), LAYERS) == {}
+
+
 def test_rates_that_do_not_go_together(proof):
     """Each is within its range."""
     found = figures(200, 1, together=False)
