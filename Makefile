@@ -45,6 +45,7 @@ $(ALL_TESTABLE): $(TESTABLE) $(PACKAGING) $(AUDITING)
 	@echo "Set-up of all tests, once: pip installs compilers and other people's releases in .venv, 1 GB."
 	$(INSTALL) -c constraints.txt --no-deps evio faery hdf5plugin
 	$(INSTALL) -c constraints.txt model-signing pyopenssl
+	$(INSTALL) -c constraints.txt 'tritonclient[grpc,http]'
 	$(INSTALL) -c constraints.txt --no-deps rosbags apsw backports.zstd lz4 ruamel.yaml typing_extensions
 	if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
 		$(BESIDE)/spikingjelly-2 spikingjelly==2.0.0 loguru==0.7.3; fi
@@ -60,6 +61,12 @@ $(ALL_TESTABLE): $(TESTABLE) $(PACKAGING) $(AUDITING)
 	$(BESIDE)/tensorrt-11.4 tensorrt-cu13-bindings==11.4.0.106 tensorrt-lean-cu13-libs==11.4.0.106
 	if $(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then \
 		$(BESIDE)/tensorrt-10.3 tensorrt-cu12-bindings==10.3.0 && $(BESIDE)/numpy-1 numpy==1.26.4; fi
+	# A Triton Inference Server, whose Python is an environment of its own: its backend cannot read NumPy 2's arrays.
+	if $(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then \
+		$(PYTHON) -m venv .venv/triton && \
+		.venv/triton/bin/python tools/install.py --no-deps nvidia-pytriton==0.7.0 && \
+		.venv/triton/bin/python tools/install.py numpy==1.26.4 \
+			onnxruntime==$$($(BIN)/python -c 'import onnxruntime; print(onnxruntime.__version__)'); fi
 	touch $@
 
 demo: setup ## export the example network and prove it

@@ -49,6 +49,10 @@ TESTED_THROUGH = {
     "deploy/parity/test_compare": "budget parity.checks parity.failures parity.judge parity.verdict",
     "deploy/consistency/test_contradictions": "bundle.metadata consistency.bounds",
     "deploy/parity/test_mutations": "parity.bisect parity.diagnose texts.verify",
+    "deploy/package/test_triton": (
+        "cli.fleet.package package.configuration package.options package.repository package.windows "
+        "texts.fleet.package triton.recordings triton.server triton.windows"
+    ),
     "deploy/report/test_page": (
         "report.html report.network_profile report.page_data report.plots report.sections.anytime "
         "report.sections.behaviour report.sections.comparison report.sections.description report.sections.next_steps "

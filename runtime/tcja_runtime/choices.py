@@ -51,6 +51,18 @@ class BackendName(str, enum.Enum):
     ONNXRUNTIME_TENSORRT = "onnxruntime-tensorrt"
 
 
+class PackageKind(str, enum.Enum):
+    """What a bundle is packaged for."""
+
+    TRITON = "triton"
+
+
+class TritonBackend(str, enum.Enum):
+    """The backends of a Triton Inference Server that run a network: "python" runs what `tcja_runtime.load` loads."""
+
+    PYTHON = "python"
+
+
 class InputKind(str, enum.Enum):
     """What a user's own network takes (`tcja_runtime.data.contract.InputContract.name`)."""
 

@@ -22,6 +22,7 @@ from tcja_runtime.choices import BackendName, LabelRule, Resize
 from tcja_runtime.data.camera import CameraView
 from tcja_runtime.data.contract import LARGEST
 from tcja_runtime.data.sliding_windows import Window
+from tcja_runtime.data.split_rules import microseconds
 from tcja_runtime.errors import BadInput
 from tcja_runtime.files import limits
 from tcja_runtime.files.reading import read_file
@@ -252,6 +253,18 @@ def window(length: str | None, hop: str | None) -> Window | None:
     if length is None and hop is not None:
         raise BadInput(f"--hop {hop} needs --window, which says how long a window is")
     return None if length is None else Window.parse(length, hop)
+
+
+def duration(argument: str, given: str | None) -> int:
+    """Return a time such as 500us or 2ms in microseconds; 0 if it is not given.
+
+    Raises:
+        BadInput: the value is not a time.
+    """
+    found = 0 if given is None else microseconds(given)
+    if found is None:
+        raise BadInput(f"`{argument}` {given} is not a time, such as 500us or 2ms")
+    return found
 
 
 def view(crop: str | None, resize: Resize | None) -> CameraView:

@@ -1,8 +1,9 @@
-"""Recordings whose bytes a decoder reads, a block at a time."""
+"""Recordings whose bytes a decoder reads, a block at a time, from a file or from memory."""
 
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -15,14 +16,15 @@ BLOCK = 2**18
 
 @dataclasses.dataclass
 class ByteRecording:
-    """A `Recording` in a file whose format is a sequence of bytes.
+    """A `Recording` whose format is a sequence of bytes: a file, or the content of one.
 
     Attributes:
-        path: the file.
+        path: the file; for a content that is given, its name in messages.
         format: the name of its format in `tcja_runtime.events.FORMATS`.
         sensor: the rows and columns of the camera; None if the file does not store them.
         decoder: a function without arguments that makes a new decoder of the format.
         remarks: the remarks of the decoder that read the file last.
+        content: the bytes of the recording; None reads the file.
     """
 
     path: Path
@@ -30,12 +32,13 @@ class ByteRecording:
     sensor: tuple[int, int] | None
     decoder: Callable[[], Decoder]
     remarks: Sequence[str] = ()
+    content: bytes | None = dataclasses.field(default=None, repr=False)
 
     def chunks(self) -> Iterator[Events]:
         """Yields the events from the start (`tcja_runtime.events.Recording.chunks`)."""
         decoder = self.decoder()
         try:
-            with self.path.open("rb") as stream:
+            with self.path.open("rb") if self.content is None else io.BytesIO(self.content) as stream:
                 while block := stream.read(BLOCK):
                     events = decoder.feed(block)
                     yield from (events[at : at + CHUNK] for at in range(0, len(events), CHUNK))

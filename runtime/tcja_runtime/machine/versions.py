@@ -28,6 +28,7 @@ OLDEST = {
     "nir": (1, 0, 6),
     "pillow": (10, 0),
     "rosbags": (0, 11),
+    "tritonclient": (2, 51),
     "model-signing": (1, 1),
     "pyopenssl": (24, 0),
 }

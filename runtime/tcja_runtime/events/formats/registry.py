@@ -38,7 +38,7 @@ from tcja_runtime.records import argument
 
 KIND = "event format"
 """The kind of extension that adds a format."""
-_HEAD = LONGEST + 2
+HEAD = LONGEST + 2
 """The number of bytes at the start of a file from which its format is found: the longest header, and two bytes more."""
 
 
@@ -78,7 +78,7 @@ class Format:
             """Open a file, and decode its first bytes to find the size of the sensor."""
             trial = decoder()
             try:
-                trial.feed(beginning(path, _HEAD))
+                trial.feed(beginning(path, HEAD))
             except Damaged as damaged:
                 raise damaged.of(path) from None
             return ByteRecording(path, name, trial.sensor, decoder)
@@ -286,7 +286,7 @@ def _found_format(path: Path) -> str:
     """
     if rosbag2.is_bag(path):
         return "rosbag2"
-    head = beginning(path, _HEAD)
+    head = beginning(path, HEAD)
     try:
         found = format_of(head) or format_by_suffix(path)
     except Damaged as damaged:

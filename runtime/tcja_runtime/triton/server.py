@@ -1,0 +1,125 @@
+"""What all models have in common: their settings, tensors, and errors.
+
+The interface of a model is that of Triton's Python backend (https://github.com/triton-inference-server/python_backend).
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tcja_runtime.choices import AUTO
+from tcja_runtime.errors import BadInput, TcjaError, Unavailable, user_error
+from tcja_runtime.network.network import Network, load
+
+logger = logging.getLogger("tcja_runtime")
+BUNDLE = "model.bundle"
+"""The folder of the bundle, beside model.py."""
+EVENTS, FORMAT = "events", "format"
+"""The input with raw events, and the parameter of a request that names their format."""
+BACKEND, TRUST_ENGINE, REQUIRE_SIGNATURE, PUBLIC_KEYS = "backend", "trust_engine", "require_signature", "public_keys"
+"""The parameters of a model in config.pbtxt, which are arguments of `tcja_runtime.load`."""
+
+Arguments = Mapping[str, str]
+"""What the server says to a model that it loads: "model_config" (JSON), "model_repository", "model_version", ..."""
+
+
+def utils() -> Any:
+    """The module `triton_python_backend_utils`, which a server gives to its models."""
+    return importlib.import_module("triton_python_backend_utils")
+
+
+def parameters(arguments: Arguments) -> dict[str, str]:
+    """The parameters of a model in config.pbtxt."""
+    found = json.loads(arguments["model_config"]).get("parameters", {})
+    return {name: value["string_value"] for name, value in found.items()}
+
+
+def loaded(arguments: Arguments) -> Network:
+    """Load the network of a model's bundle. Its hashes are checked, and its signature as the parameters say.
+
+    Args:
+        arguments: the arguments of the model's `initialize`.
+
+    Raises:
+        BadInput: a parameter or the bundle cannot be used, or is not signed as required (`tcja_runtime.load`).
+        Unavailable: this machine lacks something that the network needs, or the server cannot read NumPy's arrays.
+    """
+    check_arrays()
+    folder, given = Path(arguments["model_repository"]), parameters(arguments)
+    network = load(
+        folder / arguments["model_version"] / BUNDLE,
+        backend=given.get(BACKEND, AUTO),
+        trust_engine=_is_on(given, TRUST_ENGINE),
+        require_signature=_is_on(given, REQUIRE_SIGNATURE),
+        public_keys=[folder / name for name in given.get(PUBLIC_KEYS, "").split(",") if name],
+    )
+    utils().Logger.log_info(f"{arguments['model_name']} version {arguments['model_version']}: {network}")
+    return network
+
+
+def _is_on(given: Mapping[str, str], name: str) -> bool:
+    """Whether a parameter is switched on."""
+    value = given.get(name, "0")
+    if value not in ("0", "1"):
+        raise BadInput(f"the parameter `{name}` in config.pbtxt is '{value}', and must be 0 or 1")
+    return value == "1"
+
+
+def check_arrays() -> None:
+    """Check that the server reads the values of NumPy's arrays.
+
+    A server that is older than NumPy 2 looks for the size of a value where NumPy 1 had it. It takes wrong values from
+    requests then, without an error. So an array goes through the server's tensors, and must come back.
+
+    Raises:
+        Unavailable: it does not.
+    """
+    tensor, sent = utils().Tensor, np.arange(6, dtype=np.float32).reshape(2, 3)
+    back = tensor.from_dlpack("back", tensor("sent", sent).to_dlpack()).as_numpy()
+    if not np.array_equal(sent, back):
+        raise Unavailable(
+            f"this server takes wrong values from the arrays of NumPy {np.__version__}: it is older than NumPy 2; run "
+            "'pip install \"numpy<2\"' for the server's Python, or use a newer server"
+        )
+
+
+def refused(error: BaseException) -> Any:
+    """The response of a request that is refused: a `TritonError` with the text of the error.
+
+    An error that is not a `TcjaError` is a bug, or of the system; the log of the server gets its traceback.
+    """
+    module = utils()
+    known = user_error(error)
+    if known is None:
+        logger.error("a bug in tcja_runtime, please report it", exc_info=error)
+        text, code = f"a bug in tcja_runtime: {type(error).__name__}: {error}", module.TritonError.INTERNAL
+    else:
+        text = str(known)
+        code = module.TritonError.INVALID_ARG if isinstance(known, BadInput) else module.TritonError.UNAVAILABLE
+    return module.InferenceResponse([], module.TritonError(text, code))
+
+
+def answered(outputs: Mapping[str, npt.NDArray[Any]]) -> Any:
+    """The response with outputs, by name."""
+    module = utils()
+    return module.InferenceResponse([module.Tensor(name, values) for name, values in outputs.items()])
+
+
+def given(request: Any, name: str) -> npt.NDArray[Any] | None:
+    """The values of an input of a request; None if the request does not have it."""
+    tensor = utils().get_input_tensor_by_name(request, name)
+    return None if tensor is None else tensor.as_numpy()
+
+
+def not_loaded(error: TcjaError) -> Exception:
+    """The exception with which a model tells its server that it cannot be loaded."""
+    exception: Exception = utils().TritonModelException(str(error))
+    return exception

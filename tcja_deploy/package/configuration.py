@@ -1,0 +1,82 @@
+"""The configuration of a model, config.pbtxt: what all models of a repository have in common.
+
+It is made with Triton's own protobuf, `tritonclient.grpc.model_config_pb2`, so a field that does not exist is an error
+here. The fields are described in model_config.proto (https://github.com/triton-inference-server/common).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from tcja_runtime.bundle.bundle import Bundle
+from tcja_runtime.data.contract import InputContract
+from tcja_runtime.errors import Unavailable
+
+CONFIG = "config.pbtxt"
+LABELS = "labels.txt"
+WARM_UP, WARM_UP_FILE = "warmup", "window"
+"""The folder of the server's warm-up data, and the file in it: the first golden window."""
+
+
+def protobuf() -> Any:
+    """The module of Triton's own messages.
+
+    Raises:
+        Unavailable: the package tritonclient, or a package that it needs for gRPC, is not installed.
+    """
+    try:
+        from tritonclient.grpc import model_config_pb2
+    except ImportError as error:
+        what = "the package tritonclient with its part for gRPC is not installed"
+        raise Unavailable(f"{what}: run 'pip install \"tritonclient[grpc]\"'") from error
+    return model_config_pb2
+
+
+def text(config: Any) -> str:
+    """A configuration as the text of config.pbtxt."""
+    from google.protobuf import text_format
+
+    written: str = text_format.MessageToString(config)
+    return written
+
+
+def tensors(messages: Any, bundle: Bundle, *, labelled: bool) -> tuple[Any, Any]:
+    """Returns the input and the output of a bundle's network, for whole windows, without the batch axis.
+
+    Args:
+        messages: the module of Triton's messages.
+        bundle: the bundle.
+        labelled: whether the output has the names of the classes, as the file `LABELS`.
+    """
+    manifest = bundle.manifest
+    taken = messages.ModelInput(name=manifest.input.name, data_type=messages.TYPE_FP32, dims=list(manifest.input.shape))
+    returned = messages.ModelOutput(
+        name=manifest.output,
+        data_type=messages.TYPE_FP32,
+        dims=[len(manifest.classes)] if manifest.classes else list(manifest.output_shape),
+        label_filename=LABELS if labelled and manifest.classes else "",
+    )
+    return taken, returned
+
+
+def instances(messages: Any, bundle: Bundle, count: int) -> Any:
+    """Returns the instances of a model. One that has engines runs on the GPUs, where the server has any."""
+    kind = messages.ModelInstanceGroup.KIND_AUTO if bundle.manifest.engines else messages.ModelInstanceGroup.KIND_CPU
+    return messages.ModelInstanceGroup(count=count, kind=kind)
+
+
+def warm_up(messages: Any, contract: InputContract, sizes: Iterable[int]) -> list[Any]:
+    """Returns the runs with which the server warms a model up: its first golden window, in batches of these sizes."""
+    given = messages.ModelWarmup.Input(
+        data_type=messages.TYPE_FP32, dims=list(contract.shape), input_data_file=WARM_UP_FILE
+    )
+    return [
+        messages.ModelWarmup(name=f"{size} of a golden window", batch_size=size, inputs={contract.name: given})
+        for size in dict.fromkeys(sizes)
+    ]
+
+
+def label_lines(classes: Iterable[str]) -> str:
+    """Returns the content of `LABELS`: a name on each line, with what would end a line replaced."""
+    return "".join(f"{' '.join(name.split()) or '-'}\n" for name in classes)

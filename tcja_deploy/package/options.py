@@ -1,0 +1,82 @@
+"""How a bundle is packaged, and what came out."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+from tcja_runtime.choices import TritonBackend
+from tcja_runtime.errors import BadInput, check_choice
+from tcja_runtime.records import check_arguments, check_size
+from tcja_runtime.signing.trust import Trust
+
+MOST_INSTANCES, MOST_WINDOWS = 1024, 4096
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+LONGEST_DELAY = 10_000_000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TritonOptions:
+    """How a bundle becomes a model of a Triton Inference Server.
+
+    Attributes:
+        name: the name of the model; None takes that of the bundle's folder, without .bundle.
+        backend: the backend of the server, one of `tcja_runtime.choices.TRITON_BACKENDS`.
+        instances: the number of instances of the model, each with a network of its own.
+        max_batch: the most windows that the server runs at once; None takes what the bundle allows.
+        delay: the longest time, in microseconds, that a request waits for others to share its batch. Without it,
+            requests that come while a batch runs make up the next one.
+        trust: what the server requires of the bundle when it loads it.
+
+    Raises:
+        BadInput: an attribute has another type, or is out of range.
+    """
+
+    name: str | None = None
+    backend: str = TritonBackend.PYTHON.value
+    instances: int = 1
+    max_batch: int | None = None
+    delay: int = 0
+    trust: Trust = dataclasses.field(default_factory=Trust)
+
+    def __post_init__(self) -> None:
+        check_arguments(self)
+        check_choice("backend", self.backend, [each.value for each in TritonBackend])
+        check_size("instances", self.instances, 1, MOST_INSTANCES)
+        if self.max_batch is not None:
+            check_size("max_batch", self.max_batch, 1, MOST_WINDOWS)
+        check_size("delay", self.delay, 0, LONGEST_DELAY)
+        if self.name is not None and not _NAME.fullmatch(self.name):
+            raise BadInput(
+                f"`name` {self.name} must have letters, digits and the characters _ . - only, and begin with a letter "
+                "or a digit"
+            )
+
+    def model(self, bundle: Path) -> str:
+        """Returns the name of the model.
+
+        Raises:
+            BadInput: the name of the bundle's folder cannot be that of a model.
+        """
+        if self.name is not None:
+            return self.name
+        name = bundle.absolute().name.removesuffix(".bundle")
+        if not _NAME.fullmatch(name):
+            raise BadInput(f"the folder {bundle.absolute().name} has no name for a model; give `name`")
+        return name
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Packaged:
+    """What was written.
+
+    Attributes:
+        folder: the repository or folder.
+        models: the names of the models in it that were written.
+        backend: the backend of the server that runs them.
+    """
+
+    folder: Path
+    models: tuple[str, ...]
+    backend: str
