@@ -7,11 +7,14 @@ here. The fields are described in model_config.proto (https://github.com/triton-
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.data.contract import InputContract
-from tcja_runtime.errors import Unavailable
+from tcja_runtime.errors import BadInput, Unavailable, first_line
+from tcja_runtime.files import limits
+from tcja_runtime.files.reading import read_file
 
 CONFIG = "config.pbtxt"
 LABELS = "labels.txt"
@@ -41,6 +44,22 @@ def text(config: Any) -> str:
     return written
 
 
+def read(folder: Path) -> Any:
+    """Returns the configuration of a model in a repository, a `ModelConfig`.
+
+    Raises:
+        BadInput: its file is too large, or is not the configuration of a model.
+    """
+    from google.protobuf import text_format
+
+    file = folder / CONFIG
+    written = read_file(file, limits.SETTINGS)
+    try:
+        return text_format.Parse(written.decode(), protobuf().ModelConfig())
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise BadInput(f"{file} is not the configuration of a model: {first_line(error)}") from error
+
+
 def tensors(messages: Any, bundle: Bundle, *, labelled: bool) -> tuple[Any, Any]:
     """Returns the input and the output of a bundle's network, for whole windows, without the batch axis.
 
@@ -61,9 +80,13 @@ def tensors(messages: Any, bundle: Bundle, *, labelled: bool) -> tuple[Any, Any]
 
 
 def instances(messages: Any, bundle: Bundle, count: int) -> Any:
-    """Returns the instances of a model. One that has engines runs on the GPUs, where the server has any."""
-    kind = messages.ModelInstanceGroup.KIND_AUTO if bundle.manifest.engines else messages.ModelInstanceGroup.KIND_CPU
-    return messages.ModelInstanceGroup(count=count, kind=kind)
+    """Returns the instances of a model. One with engines is on the first GPU, where the server has one, else on CPUs.
+
+    The runtime takes the first GPU that CUDA shows, so instances for others would run there, too.
+    """
+    if not bundle.manifest.engines:
+        return messages.ModelInstanceGroup(count=count, kind=messages.ModelInstanceGroup.KIND_CPU)
+    return messages.ModelInstanceGroup(count=count, kind=messages.ModelInstanceGroup.KIND_AUTO, gpus=[0])
 
 
 def warm_up(messages: Any, contract: InputContract, sizes: Iterable[int]) -> list[Any]:

@@ -27,6 +27,8 @@ class TritonOptions:
         max_batch: the most windows that the server runs at once; None takes what the bundle allows.
         delay: the longest time, in microseconds, that a request waits for others to share its batch. Without it,
             requests that come while a batch runs make up the next one.
+        new_version: whether the bundle becomes the next version of a model that the repository has. The model's
+            configuration stays, and with it all other options but `name`.
         trust: what the server requires of the bundle when it loads it.
 
     Raises:
@@ -38,10 +40,16 @@ class TritonOptions:
     instances: int = 1
     max_batch: int | None = None
     delay: int = 0
+    new_version: bool = False
     trust: Trust = dataclasses.field(default_factory=Trust)
 
     def __post_init__(self) -> None:
         check_arguments(self)
+        if self.new_version:
+            kept = TritonOptions(trust=self.trust)
+            for name in ("backend", "instances", "max_batch", "delay"):
+                if getattr(self, name) != getattr(kept, name):
+                    raise BadInput(f"`new_version` keeps the configuration of the model; leave `{name}` out")
         check_choice("backend", self.backend, [each.value for each in TritonBackend])
         check_size("instances", self.instances, 1, MOST_INSTANCES)
         if self.max_batch is not None:
@@ -74,9 +82,11 @@ class Packaged:
     Attributes:
         folder: the repository or folder.
         models: the names of the models in it that were written.
+        version: the version of these models that has the bundle.
         backend: the backend of the server that runs them.
     """
 
     folder: Path
     models: tuple[str, ...]
+    version: int
     backend: str

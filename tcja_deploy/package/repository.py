@@ -7,13 +7,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from tcja_deploy.package.configuration import CONFIG
 from tcja_runtime.bundle.bundle import Bundle, is_of_git
 from tcja_runtime.errors import BadInput
-from tcja_runtime.files.staging import staged
+from tcja_runtime.files.staging import locked, restaged, staged
 from tcja_runtime.triton.server import BUNDLE
 
-VERSION = "1"
-"""The folder of the only version of a model."""
 MODEL = "model.py"
 
 
@@ -33,9 +32,34 @@ def new_models(repository: Path, names: tuple[str, ...]) -> Iterator[tuple[Path,
         raise BadInput(f"{repository} is not a folder; name a folder for the model repository")
     for name in names:
         if (repository / name).exists():
-            raise BadInput(f"{repository / name} exists; choose another `name`, or remove it")
+            raise BadInput(
+                f"{repository / name} exists; add the bundle as its next version with `new_version`, choose another "
+                "`name`, or remove it"
+            )
     with contextlib.ExitStack() as until:
         yield tuple(until.enter_context(staged(repository / name)) for name in names)
+
+
+@contextlib.contextmanager
+def new_version(model: Path) -> Iterator[Path]:
+    """A context with a copy of a model's folder, to which a version is added. It takes the model's place.
+
+    The files of the copy are hard links: replace them, and do not write into them.
+
+    Raises:
+        BadInput: there is no such model, or it cannot be written.
+        Unavailable: the disk is full.
+    """
+    if not (model / CONFIG).is_file():
+        raise BadInput(f"{model} is not a model of a repository, so it gets no `new_version`; leave the option out")
+    with locked(model), restaged(model) as folder:
+        yield folder
+
+
+def next_version(model: Path) -> Path:
+    """The folder of a model's next version: the largest number in the model's folder, and one more."""
+    numbers = [int(each.name) for each in model.iterdir() if each.name.isdecimal()]
+    return model / str(max(numbers, default=0) + 1)
 
 
 def copy_bundle(bundle: Bundle, version: Path) -> None:

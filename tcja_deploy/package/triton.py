@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from tcja_deploy.console import Progress, silent
+from tcja_deploy.package.configuration import read
 from tcja_deploy.package.options import Packaged, TritonOptions
-from tcja_deploy.package.repository import new_models
-from tcja_deploy.package.windows import write_windows
+from tcja_deploy.package.repository import new_models, new_version, next_version
+from tcja_deploy.package.windows import add_windows, write_windows
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.records import argument
 
@@ -33,6 +34,12 @@ def package_triton(
     with progress.step("check the hashes"):
         bundle = Bundle.open(path, options.trust)
     name = options.model(path)
-    with progress.step("write the model"), new_models(repository, (name,)) as (folder,):
-        write_windows(folder, name, bundle, options)
-    return Packaged(folder=repository, models=(name,), backend=options.backend)
+    with progress.step("write the model"):
+        if options.new_version:
+            with new_version(repository / name) as folder:
+                add_windows(folder, read(repository / name), bundle)
+        else:
+            with new_models(repository, (name,)) as (folder,):
+                write_windows(folder, name, bundle, options)
+    version = int(next_version(repository / name).name) - 1
+    return Packaged(folder=repository, models=(name,), version=version, backend=options.backend)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from tcja_deploy.package.configuration import (
     warm_up,
 )
 from tcja_deploy.package.options import TritonOptions
-from tcja_deploy.package.repository import VERSION, copy_bundle, write_model
+from tcja_deploy.package.repository import copy_bundle, next_version, write_model
 from tcja_runtime.budget import batch_size
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.errors import BadInput
@@ -39,19 +41,58 @@ def write_windows(folder: Path, name: str, bundle: Bundle, options: TritonOption
     Raises:
         BadInput: an option does not fit the bundle.
     """
-    version = folder / VERSION
-    copy_bundle(bundle, version)
-    write_model(version, _CLASS)
+    _write_version(folder, bundle)
     contract = bundle.manifest.input
     (folder / WARM_UP).mkdir()
     window = golden.windows(bundle, contract)[:1]
     (folder / WARM_UP / WARM_UP_FILE).write_bytes(np.ascontiguousarray(window, "<f4").tobytes())
     if bundle.manifest.classes:
         (folder / LABELS).write_text(label_lines(bundle.manifest.classes), encoding="utf-8")
-    for number, key in enumerate(options.trust.public_keys):
+    for name_of_copy, key in _keys(options).items():
         (folder / _KEYS).mkdir(exist_ok=True)
-        shutil.copyfile(key, folder / _KEYS / str(number))
+        shutil.copyfile(key, folder / name_of_copy)
     (folder / CONFIG).write_text(text(windows_config(name, bundle, options)), encoding="utf-8")
+
+
+def add_windows(folder: Path, config: Any, bundle: Bundle) -> None:
+    """Add a bundle to the folder of a model, as its next version. The configuration stays as it is.
+
+    Args:
+        folder: the folder of the model.
+        config: its configuration, a `ModelConfig`.
+        bundle: the bundle.
+
+    Raises:
+        BadInput: the configuration is not that of a model of whole windows, or does not fit the bundle.
+    """
+    name = config.name
+    wanted = windows_config(name, bundle, TritonOptions(max_batch=config.max_batch_size))
+    labels = label_lines(bundle.manifest.classes)
+    for field in ("backend", "max_batch_size", "input", "output"):
+        found, new = getattr(config, field), getattr(wanted, field)
+        if found != new:
+            raise BadInput(
+                f"{name}: the field {field} of its configuration does not fit this bundle ({_said(found)}, and not "
+                f"{_said(new)}); package it under another `name`"
+            )
+    if bundle.manifest.classes and (folder / LABELS).read_text(encoding="utf-8") != labels:
+        raise BadInput(
+            f"{folder.name}: its {LABELS} has other classes than this bundle; package it under another `name`"
+        )
+    _write_version(folder, bundle)
+
+
+def _said(value: Any) -> str:
+    """A value of a configuration in a line."""
+    parts = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    return ", ".join(" ".join(str(each).split()) for each in parts)
+
+
+def _write_version(folder: Path, bundle: Bundle) -> None:
+    """Write the next version of a model: its bundle, and the code that runs it."""
+    version = next_version(folder)
+    copy_bundle(bundle, version)
+    write_model(version, _CLASS)
 
 
 def windows_config(name: str, bundle: Bundle, options: TritonOptions) -> Any:
@@ -89,8 +130,15 @@ def parameters(options: TritonOptions) -> dict[str, str]:
     if trust.require_signature:
         found[server.REQUIRE_SIGNATURE] = "1"
     if trust.public_keys:
-        found[server.PUBLIC_KEYS] = ",".join(f"{_KEYS}/{number}" for number in range(len(trust.public_keys)))
+        found[server.PUBLIC_KEYS] = ",".join(_keys(options))
     return found
+
+
+def _keys(options: TritonOptions) -> dict[str, Path]:
+    """The public keys that the server requires a signature of, by the paths of their copies in the model's folder."""
+    names = [re.sub(r"[^A-Za-z0-9_.-]", "_", key.name) for key in options.trust.public_keys]
+    paths = [f"{_KEYS}/{name if names.count(name) == 1 else f'{n}_{name}'}" for n, name in enumerate(names)]
+    return dict(zip(paths, options.trust.public_keys, strict=True))
 
 
 def takes_events(bundle: Bundle) -> bool:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from tcja_runtime.choices import AUTO
 from tcja_runtime.errors import BadInput, TcjaError, Unavailable, user_error
+from tcja_runtime.files.text import one_line
 from tcja_runtime.network.network import Network, load
 
 logger = logging.getLogger("tcja_runtime")
@@ -61,7 +62,8 @@ def loaded(arguments: Arguments) -> Network:
         require_signature=_is_on(given, REQUIRE_SIGNATURE),
         public_keys=[folder / name for name in given.get(PUBLIC_KEYS, "").split(",") if name],
     )
-    utils().Logger.log_info(f"{arguments['model_name']} version {arguments['model_version']}: {network}")
+    loaded_as = f"{arguments['model_name']} version {arguments['model_version']}"
+    utils().Logger.log_info(one_line(f"{loaded_as}: {network}"))
     return network
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -40,6 +41,14 @@ Delay = Annotated[
         "not wait; what comes while a batch runs makes up the next one.",
     ),
 ]
+NewVersion = Annotated[
+    bool,
+    typer.Option(
+        "--new-version",
+        help="Add the bundle as the next version of a model that the repository has. The server loads it before it "
+        "lets go of the old one. The configuration stays.",
+    ),
+]
 
 
 def package(
@@ -53,6 +62,7 @@ def package(
     instances: Instances = 1,
     max_batch: MaxBatch = None,
     delay: Delay = None,
+    new_version: NewVersion = False,
     trust_engine: TrustEngine = False,
     require_signature: RequireSignature = False,
     public_key: PublicKeys = None,
@@ -74,11 +84,12 @@ def package(
         instances=instances,
         max_batch=max_batch,
         delay=options.duration("delay", delay),
+        new_version=new_version,
         trust=options.trust(trust_engine, require_signature, public_key),
     )
     packaged = package_triton(bundle, folder, how, options.progress())
     if as_json:
-        print_json({"folder": str(packaged.folder), "models": list(packaged.models), "backend": packaged.backend})
+        print_json({**dataclasses.asdict(packaged), "folder": str(packaged.folder)})
     else:
         out.print(packaged_text(packaged))
     return DONE

@@ -17,8 +17,8 @@ def packaged_text(packaged: Packaged) -> RenderableType:
     folder, many = shlex.quote(str(packaged.folder)), len(packaged.models)
     return Group(
         Text(
-            f"Written: the {agree(many, 'model', 'models')} {listed(packaged.models)} in {folder}, for Triton's "
-            f"{packaged.backend} backend."
+            f"Written: version {packaged.version} of the {agree(many, 'model', 'models')} {listed(packaged.models)} in "
+            f"{folder}, for Triton's {packaged.backend} backend."
         ),
         Text("The server's Python needs tcja_runtime, and what the network's backend needs, such as onnxruntime."),
         whole(f"Next: tritonserver --model-repository={folder}"),

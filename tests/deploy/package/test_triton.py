@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import importlib
+import json
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
-import tcja_runtime
+import tcja_runtime as tcja
+from tcja_deploy.cli import app
+from tcja_deploy.export import pipeline
+from tcja_deploy.export.request import ExportRequest
+from tcja_runtime.events import InMemory
 
-from ... import networks
-from ...servers import serving
+from ... import networks, servers, signing, streams
+from ...runtime.events import writers
 
 pytestmark = pytest.mark.releases
+
+CLOTHES, GESTURES = "fashion_mnist", "dvs128"
+PROTOCOLS = ("http", "grpc")
+EVT3 = b"% evt 3.0\n% end\n"
+
+
+def package(bundle: Path, repository: Path, *options: object) -> int:
+    return app.run(["package", "triton", str(bundle), str(repository), *map(str, options)])
 
 
 @pytest.fixture(scope="module")
@@ -19,34 +38,279 @@ def bundles(_bundles):
 
 
 @pytest.fixture(scope="module")
-def repository(bundles, tmp_path_factory):
-    from tcja_deploy.cli import app
-
-    folder = tmp_path_factory.mktemp("repository") / "models"
-    for name, bundle in bundles.items():
-        assert app.run(["package", "triton", str(bundle), str(folder), "--delay", "50ms"]) == 0, name
-    return folder
+def keys(tmp_path_factory):
+    """The private and public key of the one who makes bundles, and the public key of a stranger."""
+    folder = tmp_path_factory.mktemp("keys")
+    return (*signing.ssh_key(folder), signing.ssh_key(folder, "stranger")[1])
 
 
 @pytest.fixture(scope="module")
-def server(repository, tmp_path_factory):
-    with serving(repository, tmp_path_factory.mktemp("server"), ["fashion_mnist", "dvs128"]) as server:
+def signed(bundles, keys, tmp_path_factory):
+    """A signed copy of a bundle."""
+    copy = Path(shutil.copytree(bundles[CLOTHES], tmp_path_factory.mktemp("signed") / "signed.bundle"))
+    assert app.run(["sign", str(copy), "--key", str(keys[0])]) == 0
+    return copy
+
+
+@pytest.fixture(scope="module")
+def server(bundles, tmp_path_factory):
+    repository = tmp_path_factory.mktemp("repository") / "models"
+    for bundle in bundles.values():
+        assert package(bundle, repository, "--delay", "50ms") == 0
+    with servers.serving(repository, tmp_path_factory.mktemp("server"), list(bundles)) as server:
         yield server
 
 
-@pytest.mark.parametrize("protocol", ["http", "grpc"])
-def test_answers(server, bundles, protocol):
-    import tritonclient.grpc
-    import tritonclient.http
+@pytest.fixture(params=PROTOCOLS)
+def client(request, server):
+    found = getattr(server, request.param)(**({"concurrency": 8} if request.param == "http" else {}))
+    yield found
+    found.close()
 
-    module = getattr(tritonclient, protocol)
-    client = getattr(server, protocol)()
+
+def given(client: Any, name: str, values: np.ndarray) -> Any:
+    module = importlib.import_module(type(client).__module__.rpartition(".")[0])
+    kinds = {"f": "FP32", "O": "BYTES", "u": "UINT8"}
+    found = module.InferInput(name, list(values.shape), kinds[values.dtype.kind])
+    found.set_data_from_numpy(values)
+    return found
+
+
+def raw(*recordings: bytes) -> np.ndarray:
+    return np.array([[each] for each in recordings], object)
+
+
+def refusal(client: Any, model: str, *inputs: Any, **options: Any) -> str:
+    """The text with which a request is refused."""
+    with pytest.raises(Exception, match=r"INVALID_ARGUMENT|\[400\]") as refused:
+        client.infer(model, list(inputs), **options)
+    return str(refused.value)
+
+
+def test_it_answers_what_the_local_session_answers(server, client, bundles):
+    assert client.is_server_live()
     for name, bundle in bundles.items():
+        assert client.is_model_ready(name)
         windows = networks.SMALL[name].inputs(3, seed=3).numpy()
-        with tcja_runtime.load(bundle) as net:
-            found = net(windows)
-        given = module.InferInput(net.info.input.name, list(windows.shape), "FP32")
-        given.set_data_from_numpy(windows)
-        answer = client.infer(name, [given])
-        assert np.array_equal(answer.as_numpy(net.info.output), found.scores)
-    client.close()
+        with tcja.load(bundle) as net:
+            expected, info = net(windows).scores, net.info
+        answer = client.infer(name, [given(client, info.input.name, windows)])
+        assert np.array_equal(answer.as_numpy(info.output), expected)
+    assert f"{CLOTHES} version 1: {CLOTHES} of " in server.said()
+
+
+def test_its_description_is_that_of_the_network(server, bundles):
+    with server.http() as client:
+        told, config = client.get_model_metadata(GESTURES), client.get_model_config(GESTURES)
+        with tcja.load(bundles[GESTURES]) as net:
+            info = net.info
+        shape = [-1, *info.input.shape]
+        assert told["inputs"] == [
+            {"name": "frames", "datatype": "FP32", "shape": shape},
+            {"name": "events", "datatype": "BYTES", "shape": [-1, 1]},
+        ]
+        assert told["outputs"] == [{"name": info.output, "datatype": "FP32", "shape": [-1, len(info.classes)]}]
+        assert config["max_batch_size"] == 64
+        assert config["dynamic_batching"]["max_queue_delay_microseconds"] == 50_000
+        assert [each["kind"] for each in config["instance_group"]] == ["KIND_CPU"]
+        assert [each["batch_size"] for each in config["model_warmup"]] == [1, 64]
+
+
+def test_classes_have_their_names(client, bundles):
+    windows = networks.SMALL[CLOTHES].inputs(2, seed=3).numpy()
+    with tcja.load(bundles[CLOTHES]) as net:
+        found = net(windows)
+    module = importlib.import_module(type(client).__module__.rpartition(".")[0])
+    asked = module.InferRequestedOutput(net.info.output, class_count=2)
+    answer = client.infer(CLOTHES, [given(client, "images", windows)], outputs=[asked]).as_numpy(net.info.output)
+    assert [each.decode().split(":")[2] for each in answer[:, 0].tolist()] == found.classes
+
+
+def test_requests_that_come_together_run_together(server, bundles):
+    windows = networks.SMALL[CLOTHES].inputs(16, seed=9).numpy()
+    with tcja.load(bundles[CLOTHES]) as net:
+        expected = net(windows).scores
+    before = [server.metric(f"nv_inference_{name}", model=CLOTHES) for name in ("count", "exec_count")]
+    with server.http(concurrency=16) as client:
+        asked = [client.async_infer(CLOTHES, [given(client, "images", window[None])]) for window in windows]
+        answers = [each.get_result().as_numpy(net.info.output) for each in asked]
+    assert np.array_equal(np.concatenate(answers), expected)
+
+    def ran() -> tuple[float, float]:
+        after = [server.metric(f"nv_inference_{name}", model=CLOTHES) for name in ("count", "exec_count")]
+        return after[0] - before[0], after[1] - before[1]
+
+    servers.until(lambda: ran()[0] == 16)
+    assert ran()[1] < 8
+
+
+def test_raw_events_are_integrated_by_the_rule_of_the_bundle(client, bundles):
+    recordings = [streams.drawn(n, seed=n) for n in (300, 2000)]
+    listed = [list(zip(*(getattr(e, a).astype(int).tolist() for a in "txyp"), strict=True)) for e in recordings]
+    with tcja.load(bundles[GESTURES]) as net:
+        expected = net.classify([InMemory([each]) for each in recordings]).scores
+    for form, contents in (
+        ("atis", [streams.atis(each) for each in recordings]),
+        ("evt3", [writers.evt3(each, b"") for each in listed]),
+        (None, [writers.evt3(each, EVT3) for each in listed]),
+    ):
+        parameters = {"format": form} if form else None
+        answer = client.infer(GESTURES, [given(client, "events", raw(*contents))], parameters=parameters)
+        assert np.array_equal(answer.as_numpy(net.info.output), expected)
+
+
+def test_what_cannot_be_used_is_refused_in_words(client):
+    shape = tuple(networks.SMALL[GESTURES].inputs(1).shape)
+    images = networks.SMALL[CLOTHES].inputs(1).numpy()
+    frames = np.zeros(shape, np.float32)
+
+    def events(content: bytes) -> Any:
+        return given(client, "events", raw(content))
+
+    cases = [
+        ("'images' has values from 0", [given(client, "images", images * 255)], CLOTHES, {}),
+        ("'images' has values that are NaN; give finite", [given(client, "images", images * np.nan)], CLOTHES, {}),
+        ("'frames' has values from -1 to -1; the network takes", [given(client, "frames", frames - 1)], GESTURES, {}),
+        (
+            "has both of 'frames' and 'events'; give one of them",
+            [given(client, "frames", frames), events(b"1")],
+            GESTURES,
+            {},
+        ),
+        ("the format of 'events' is not known from their first bytes", [events(b"?" * 40)], GESTURES, {}),
+        ("the `format` png of 'events' is not taken; give one of aedat2,", [events(b"?")], GESTURES, {"format": "png"}),
+        ("the `format` aedat4 of 'events' is not taken", [events(b"?")], GESTURES, {"format": "aedat4"}),
+        ("'events' is empty; give the bytes of a recording", [events(b"")], GESTURES, {}),
+        ("events: byte 5: the last event has 2 of its 5 bytes", [events(b"1234567")], GESTURES, {"format": "atis"}),
+    ]
+    for words, inputs, model, parameters in cases:
+        assert words in refusal(client, model, *inputs, parameters=parameters or None)
+    # What the server refuses by itself, in its own words.
+    assert "expects 'FP32'" in refusal(client, CLOTHES, given(client, "images", (images * 255).astype(np.uint8)))
+    assert "unexpected shape for input 'images'" in refusal(client, CLOTHES, given(client, "images", images[..., 1:]))
+
+
+def test_one_bad_request_does_not_spoil_its_batch(server, bundles):
+    windows = networks.SMALL[CLOTHES].inputs(8, seed=4).numpy()
+    with tcja.load(bundles[CLOTHES]) as net:
+        expected = net(windows).scores
+    windows[3] *= -1
+    with server.http(concurrency=8) as client:
+        asked = [client.async_infer(CLOTHES, [given(client, "images", window[None])]) for window in windows]
+        for number, each in enumerate(asked):
+            if number == 3:
+                with pytest.raises(Exception, match=r"'images' has values from -\S+ to -?0"):
+                    each.get_result()
+            else:
+                assert np.array_equal(each.get_result().as_numpy(net.info.output)[0], expected[number])
+
+
+def loading(server: servers.Server, name: str) -> str:
+    """The text with which the server refuses to load a model; empty if it loads it."""
+    with server.http() as client:
+        try:
+            client.load_model(name)
+        except Exception as error:
+            return str(error)
+        return ""
+
+
+def test_a_bundle_that_was_changed_is_not_loaded(server, bundles):
+    assert package(bundles[CLOTHES], server.repository, "--name", "changed") == 0
+    weights = server.repository / "changed" / "1" / "model.bundle" / "weights.bin"
+    content = bytearray(weights.read_bytes())
+    content[100] ^= 1
+    weights.write_bytes(content)
+    assert "weights.bin was changed: its sha256 is not the manifest's; copy the bundle" in loading(server, "changed")
+
+
+def test_a_bundle_is_loaded_with_the_signature_that_was_required(server, signed, keys, capsys):
+    _, public, stranger = keys
+    assert package(signed, server.repository, "--name", "strange", "--public-key", stranger) == 2
+    assert "none of those whom you trust made it (key stranger.pub" in capsys.readouterr().err
+    assert package(signed, server.repository, "--name", "signed", "--public-key", public) == 0
+    assert loading(server, "signed") == ""
+    assert "The bundle is signed by key release.pub (SHA256:" in server.said()
+    shutil.copytree(server.repository / "signed", server.repository / "strange")
+    config = server.repository / "strange" / "config.pbtxt"
+    config.write_text(config.read_text().replace('name: "signed"', 'name: "strange"'))
+    shutil.copy(stranger, server.repository / "strange" / "keys" / "release.pub")
+    assert "none of those whom you trust made it (key release.pub" in loading(server, "strange")
+    (server.repository / "strange" / "1" / "model.bundle" / "manifest.json.sig").unlink()
+    assert "is not signed, and `public_keys` requires a signature" in loading(server, "strange")
+
+
+def test_a_new_version_takes_over_and_no_answer_is_lost(server, bundles, tmp_path, capsys):
+    small = networks.SMALL[CLOTHES]
+    checkpoint = small.checkpoint(tmp_path / "model.pth", seed=1)
+    pipeline.export(ExportRequest(checkpoint=checkpoint, out=tmp_path / "b.bundle", target="onnx", samples=1))
+    windows = small.inputs(4, seed=6).numpy()
+    old, new = (tcja.load(each)(windows).scores for each in (bundles[CLOTHES], tmp_path / "b.bundle"))
+    assert not np.array_equal(old, new)
+    assert package(bundles[CLOTHES], server.repository, "--name", "rolling") == 0
+    assert loading(server, "rolling") == ""
+    answers, failed, over = [], [], threading.Event()
+
+    def ask() -> None:
+        with server.grpc() as client:
+            while not over.is_set():
+                try:
+                    found = client.infer("rolling", [given(client, "images", windows)])
+                    answers.append((found.get_response().model_version, found.as_numpy("rates")))
+                except Exception as error:
+                    failed.append(error)
+
+    asking = [threading.Thread(target=ask) for _ in range(2)]
+    for each in asking:
+        each.start()
+    try:
+        servers.until(lambda: len(answers) > 20)
+        capsys.readouterr()
+        assert package(tmp_path / "b.bundle", server.repository, "--name", "rolling", "--new-version", "--json") == 0
+        assert json.loads(capsys.readouterr().out)["version"] == 2
+        assert loading(server, "rolling") == ""
+        seen = len(answers)
+        servers.until(lambda: len(answers) > seen + 20)
+    finally:
+        over.set()
+        for each in asking:
+            each.join()
+    assert failed == []
+    assert {version for version, _ in answers} == {"1", "2"}
+    assert all(np.array_equal(found, old if version == "1" else new) for version, found in answers)
+    assert answers[-1][0] == "2"
+
+
+def test_numpy_2_is_refused_where_the_server_is_older(server, tmp_path):
+    """The server would take wrong values from requests, without an error."""
+    site = Path(np.__file__).parent.parent
+    assert np.__version__.startswith("2.")
+    for name in ("numpy", "numpy.libs"):
+        (tmp_path / name).symlink_to(site / name)
+    with servers.serving(server.repository, tmp_path / "server", first=[tmp_path]) as old:
+        assert (
+            f"this server takes wrong values from the arrays of NumPy {np.__version__}: it is older than NumPy 2; run"
+            in loading(old, CLOTHES)
+        )
+
+
+def test_what_cannot_be_packaged_is_said(bundles, tmp_path, capsys):
+    repository, bundle = tmp_path / "models", bundles[CLOTHES]
+    (tmp_path / "file").write_text("")
+    assert package(bundle, repository) == 0
+    assert "Next: tritonserver --model-repository=" in " ".join(capsys.readouterr().out.split())
+    before = sorted(repository.rglob("*"))
+    for words, place, options in (
+        (f"{repository / CLOTHES} exists; add the bundle as its next version with --new-version", repository, ""),
+        ("--name a/b must have letters, digits", repository, "--name a/b"),
+        ("file is not a folder; name a folder for the model repository", tmp_path / "file", ""),
+        ("--delay soon is not a time, such as 500us", repository, "--delay soon --name b"),
+        ("--new-version keeps the configuration of the model; leave --delay", repository, "--new-version --delay 1ms"),
+        ("c is not a model of a repository, so it gets no --new-version", repository, "--new-version --name c"),
+        ("is not signed, and --require-signature requires a", repository, "--require-signature --name d"),
+    ):
+        assert package(bundle, place, *options.split()) == 2
+        assert words in capsys.readouterr().err
+    assert package(bundles[GESTURES], repository, "--new-version", "--name", CLOTHES) == 2
+    assert f"{CLOTHES}: the field input of its configuration does not fit this bundle" in capsys.readouterr().err
+    assert sorted(repository.rglob("*")) == before
