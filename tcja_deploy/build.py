@@ -93,7 +93,7 @@ def build(
     name, info = list(manifest.engines.items())[-1]
     if name in kept.engines:
         progress.note(f"it replaces the engine {name}, which was built on {kept.engines[name].created}")
-    return Engine(path / ENGINES / name, info, origin=BUILT_HERE)
+    return Engine(path / ENGINES / name, info, origin=BUILT_HERE, bundle_sha256=opened.sha256)
 
 
 def _without_wrong_engines(opened: Bundle, folder: Path, progress: Progress, *, signs: bool) -> Manifest:

@@ -44,6 +44,7 @@ from tcja_runtime.evidence import golden
 from tcja_runtime.files.folder import read_model
 from tcja_runtime.machine import children, power
 from tcja_runtime.machine.conditions import conditions
+from tcja_runtime.machine.identity import this_machine
 from tcja_runtime.machine.power import Power, Sampler, Source
 from tcja_runtime.records import argument, check_arguments, check_size
 from tcja_runtime.signing.trust import Trust
@@ -134,6 +135,7 @@ def bench(path: Path | str, options: BenchOptions | None = None, progress: Progr
                 backend=name,
                 title=backend.title,
                 engine=backend.engine.name if backend.engine else None,
+                engine_sha256=backend.engine.info.sha256 if backend.engine else None,
                 batch=batch,
                 latency=Latency.of(taken),
                 memory=memory,
@@ -145,6 +147,8 @@ def bench(path: Path | str, options: BenchOptions | None = None, progress: Progr
         )
     return Benchmark(
         bundle=str(path),
+        bundle_sha256=bundle.sha256,
+        machine=this_machine(),
         network=bundle.manifest.network,
         precision=bundle.manifest.precision,
         warm_up=options.warm_up,

@@ -13,6 +13,7 @@ from tcja_deploy.bench.timing import Latency, StepwiseLatency
 from tcja_deploy.formatting import windows
 from tcja_runtime.bundle.sidecar import EngineInfo
 from tcja_runtime.machine.conditions import Conditions
+from tcja_runtime.machine.identity import Machine
 from tcja_runtime.machine.power import Power
 
 WINDOWS = "the bundle's golden windows, repeated"
@@ -64,6 +65,7 @@ class Case:
         backend: one of `tcja_runtime.choices.BACKENDS`, or `tcja_deploy.bench.benchmark.CANONICAL`.
         title: the backend's name for people, such as "ONNX Runtime 1.23".
         engine: the engine's name; None for ONNX Runtime.
+        engine_sha256: the engine's hash; None for ONNX Runtime.
         batch: the number of windows in a run.
         latency: the latency of a run.
         memory: the memory that the network took. If there are several cases, the memory of each is measured in a
@@ -78,6 +80,7 @@ class Case:
     backend: str
     title: str
     engine: str | None
+    engine_sha256: str | None
     batch: int
     latency: Latency
     memory: Memory
@@ -140,6 +143,8 @@ class Benchmark:
 
     Attributes:
         bundle: the bundle's path.
+        bundle_sha256: the hash of what was exported (`Bundle.sha256`).
+        machine: the machine that was measured.
         network: the network's name.
         precision: the precision of the bundle's models.
         warm_up: the seconds for which each case ran before it was measured.
@@ -152,6 +157,8 @@ class Benchmark:
     """
 
     bundle: str
+    bundle_sha256: str
+    machine: Machine
     network: str
     precision: str
     warm_up: float

@@ -25,6 +25,7 @@ from tcja_deploy.cli.build import build
 from tcja_deploy.cli.check import check
 from tcja_deploy.cli.doctor import doctor
 from tcja_deploy.cli.export import export
+from tcja_deploy.cli.fleet.compare import compare
 from tcja_deploy.cli.fleet.package import package
 from tcja_deploy.cli.fleet.sign import sign
 from tcja_deploy.cli.help.commands import Command, Commands
@@ -77,6 +78,7 @@ app.command("run", cls=Command)(run_)
 app.command(cls=Command)(stream)
 app.command(cls=Command)(inspect)
 app.command(cls=Command)(sign)
+app.command(cls=Command)(compare)
 app.command(cls=Command)(package)
 app.command(cls=Command)(doctor)
 

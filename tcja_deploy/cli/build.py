@@ -11,6 +11,7 @@ import typer
 from tcja_deploy.cli import options
 from tcja_deploy.cli.options import BatchSizes, BuildTimeout, Json, Key, PublicKeys, RequireSignature, Verbose
 from tcja_deploy.console import out, print_json
+from tcja_deploy.provenance import provenance
 from tcja_deploy.texts.build import built_text
 from tcja_runtime.choices import EngineTarget, Hardware
 from tcja_runtime.errors import DONE
@@ -103,7 +104,8 @@ def build(
     trust = options.trust(False, require_signature, public_key)
     engine = built(bundle, target.value, how, options.progress(), key=key, trust=trust)
     if as_json:
-        print_json({"bundle": str(bundle), "engine": engine.name, **dataclasses.asdict(engine.info)})
+        named = {"bundle": str(bundle), **provenance(engine.bundle_sha256), "engine": engine.name}
+        print_json({**named, **dataclasses.asdict(engine.info)})
     else:
         out.print(built_text(engine, options.telling(verbose)))
     return DONE

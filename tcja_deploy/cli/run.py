@@ -27,6 +27,7 @@ from tcja_deploy.cli.options import (
     WindowLength,
 )
 from tcja_deploy.console import out, print_json
+from tcja_deploy.provenance import provenance
 from tcja_deploy.texts.run import classified_text
 from tcja_runtime.choices import BackendName
 from tcja_runtime.errors import DONE, BadInput
@@ -97,7 +98,7 @@ def run_(
     opened = opened_bundle(bundle, how, options.progress())
     found = classify(opened, files, how, options.progress())
     if as_json:
-        print_json(found.to_dict(top))
+        print_json({**provenance(opened.sha256), **found.to_dict(top)})
     elif as_csv:
         out.print(found.to_csv(top), soft_wrap=True, end="")
     else:

@@ -24,6 +24,7 @@ from tcja_deploy.cli.options import (
     Verbose,
 )
 from tcja_deploy.console import err, out, print_json
+from tcja_deploy.provenance import provenance
 from tcja_deploy.texts.verify import verified_text
 from tcja_runtime.choices import BackendName
 from tcja_runtime.errors import DONE, UNMET
@@ -103,9 +104,10 @@ def verify(
     opened, result = verified.bundle, verified.report
     if as_json:
         culprit = {"culprit": verified.culprit and dataclasses.asdict(verified.culprit)} if bisect else {}
-        named = {"bundle": str(bundle), "network": opened.manifest.network}
+        named = {"bundle": str(bundle), **provenance(opened.sha256), "network": opened.manifest.network}
         origin = {"origin": opened.origin.to_dict(opened.manifest.engines)}
-        print_json({**named, **origin, **culprit, **result.to_dict()})
+        answers = {"answers": [dataclasses.asdict(each) for each in verified.answers]}
+        print_json({**named, **origin, **culprit, **answers, **result.to_dict()})
     else:
         out.print(verified_text(verified, options.telling(verbose)))
     if not result.met:

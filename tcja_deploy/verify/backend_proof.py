@@ -13,6 +13,7 @@ from tcja_deploy.parity.classify import Classifier, model_identity, predict
 from tcja_deploy.parity.compare import compare, with_earlier_agreement, with_statistics
 from tcja_deploy.parity.engine import Returned, engine_parity, plain_parity
 from tcja_deploy.parity.failures import Failure
+from tcja_deploy.verify.answers import Answers
 from tcja_deploy.verify.evidence import Evidence
 from tcja_deploy.verify.options import VerifyOptions
 from tcja_runtime.backends import select
@@ -36,6 +37,7 @@ class BackendProof:
         parity: the comparison of the network.
         engines: the comparison of the output of each engine; empty for ONNX Runtime.
         predictions: the predictions of the network for the windows that are classified; None if it does not classify.
+        engine_sha256: the hash of the engine that predicted; None if none did.
         curves: the curves that show how early these predictions can be had.
         culprit: the first signal that is wrong; None if nothing is wrong, or if `VerifyOptions.bisect` is False.
     """
@@ -43,8 +45,14 @@ class BackendProof:
     parity: verdict.Parity
     engines: list[verdict.OutputParity]
     predictions: Predictions | None = None
+    engine_sha256: str | None = None
     curves: list[Curve] = dataclasses.field(default_factory=list)
     culprit: Culprit | None = None
+
+    @property
+    def answers(self) -> list[Answers]:
+        """The predicted classes; empty if the network does not classify."""
+        return [Answers.of(self.parity.backend, self.engine_sha256, self.predictions)] if self.predictions else []
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,8 +90,13 @@ class _Network:
         """A text that identifies the model, the engine and the backend."""
         plain = self.probes[0]
         found = f"{plain.backend} of {model_identity(self.bundle, plain.model)}"
+        return f"{found} in {self.engine_sha256}" if self.engine_sha256 else found
+
+    @property
+    def engine_sha256(self) -> str | None:
+        """The hash of the engine that predicts (`run`); None without engines."""
         engine = self.engines[0].engine if self.engines else None
-        return f"{found} in {engine.info.sha256}" if engine else found
+        return engine.info.sha256 if engine else None
 
 
 def prove(opened: Bundle, evidence: Evidence, name: str, options: VerifyOptions, progress: Progress) -> BackendProof:
@@ -126,6 +139,7 @@ def prove(opened: Bundle, evidence: Evidence, name: str, options: VerifyOptions,
         proof,
         parity=with_earlier_agreement(parity, manifest.parity),
         predictions=predictions,
+        engine_sha256=network.engine_sha256,
         curves=anytime.curves(classifier.name, predictions),
     )
 

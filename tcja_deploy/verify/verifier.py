@@ -9,6 +9,7 @@ from tcja_deploy.consistency import bounds
 from tcja_deploy.console import Progress, silent
 from tcja_deploy.parity import anytime, stepwise, verdict
 from tcja_deploy.parity.bisect import Culprit
+from tcja_deploy.verify.answers import Answers
 from tcja_deploy.verify.backend_proof import BackendProof, compared, prove
 from tcja_deploy.verify.evidence import read_evidence
 from tcja_deploy.verify.options import VerifyOptions
@@ -35,11 +36,13 @@ class Verified:
         bundle: the bundle.
         report: the comparison with the trained network.
         culprit: the first signal that is wrong; None if nothing is wrong, or if `VerifyOptions.bisect` is False.
+        answers: the classes that each backend predicted; empty if the network does not classify.
     """
 
     bundle: Bundle
     report: verdict.Report
     culprit: Culprit | None
+    answers: list[Answers]
 
 
 def verify(path: Path | str, options: VerifyOptions | None = None, progress: Progress | None = None) -> Verified:
@@ -99,7 +102,8 @@ def verify(path: Path | str, options: VerifyOptions | None = None, progress: Pro
     if manifest.streaming:
         _prove_stepwise(opened, evidence.golden, names, report, progress)
     _check_bounds(opened, evidence.golden, report, progress)
-    return Verified(opened, report, next((proof.culprit for proof in proofs if proof.culprit), None))
+    culprit = next((proof.culprit for proof in proofs if proof.culprit), None)
+    return Verified(opened, report, culprit, [each for proof in proofs for each in proof.answers])
 
 
 def _backends(opened: Bundle, options: VerifyOptions) -> tuple[list[str], list[str]]:

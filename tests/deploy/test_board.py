@@ -72,6 +72,11 @@ def test_three_commands_prove_a_board(run, built, name):
     assert {signal["scene"] for signal in tensorrt["signals"]} == {"windows", "drawn", "dyadic", "range"}
     assert engine["largest_batch"] == 4
     assert sum(map(sum, (layer["unexplained"] for layer in tensorrt["layers"]))) == 0
+    opened, (on_cpu, on_gpu) = Bundle.open(built), said["answers"]
+    assert (on_cpu["engine_sha256"], on_gpu["backend"]) == (None, tensorrt["backend"])
+    assert on_gpu["engine_sha256"] == opened.manifest.engines[engine["engine"]].sha256
+    assert on_cpu["sha256"] == on_gpu["sha256"]
+    assert said["bundle_sha256"] == opened.sha256
 
 
 @pytest.mark.slow

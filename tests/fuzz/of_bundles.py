@@ -13,8 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from tcja_deploy.compare.comparison import compare
 from tcja_deploy.consistency import contradictions
+from tcja_deploy.console import plain
 from tcja_deploy.inspect.describe import inspect
+from tcja_deploy.texts.fleet.compare import compared_text
 from tcja_deploy.texts.inspect.facts import facts_text
 from tcja_runtime.bundle import bundle as bundles
 from tcja_runtime.bundle import conformance, metadata
@@ -32,6 +35,7 @@ from tcja_runtime.model_file import half_currents, scan_pooling, subgraph
 from tcja_runtime.model_file.model import Model
 from tcja_runtime.signing.trust import Trust
 
+from ..deploy.compare import printed
 from ..sidecars import engine_info
 from . import damage, small_bundle
 from .damage import Bytes
@@ -201,7 +205,21 @@ def _changed_array(rng: random.Random, array: Any, others: Mapping[str, Any]) ->
         return rng.choice(changes)()
 
 
+def _results(_: Room) -> list[bytes]:
+    """What the commands print on a board, in one file and in files of their own."""
+    several = printed.all_of(1)
+    return [json.dumps(each).encode() for each in several] + ["\n".join(map(json.dumps, several)).encode()]
+
+
+def _read_results(room: Room, content: bytes) -> None:
+    """Compare a board with another one, as text too."""
+    found = compare([room.file("b.json", content), room.file("a.json", _results(room)[-1])])
+    json.dumps(found.to_dict(), allow_nan=False)
+    plain(compared_text(found))
+
+
 PARSERS = (
+    Parser("results", _results, _read_results, damage.of_json),
     Parser("manifest", _file("manifest.json"), _read_manifest, damage.of_json),
     Parser("sidecar", _file(_ENGINE), _read_sidecar, damage.of_json),
     Parser("parity", _file("parity.json"), _read_parity, damage.of_json),

@@ -94,6 +94,14 @@ class Bundle:
     origin: Origin
     _kept: dict[str, bytes] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
+    @property
+    def sha256(self) -> str:
+        """The hash of what was exported: the same in every copy of the bundle, whichever engines were added to it.
+
+        It is that of the names and hashes of all files but those of engines and the model card, which lists engines.
+        """
+        return seal({name: f["sha256"] for name, f in self.files.items() if name != CARD and not is_of_engine(name)})
+
     @classmethod
     def open(
         cls, path: Path | str, trust: Trust | None = None, *, to_run: bool = False, check_signature: bool = True

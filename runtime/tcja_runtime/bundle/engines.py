@@ -84,6 +84,7 @@ class Engine:
         model_sha256: the sha256 of the model that an engine of its bundle is built from; empty if it is not known.
         origin: what is known of where it comes from.
         trusted: whether the user loads it even if nothing is known of that.
+        bundle_sha256: the hash of what was exported, `Bundle.sha256` of its bundle; empty if it is not known.
     """
 
     folder: Path
@@ -91,6 +92,7 @@ class Engine:
     model_sha256: str = ""
     origin: EngineOrigin = UNKNOWN
     trusted: bool = False
+    bundle_sha256: str = ""
 
     @property
     def name(self) -> str:
@@ -201,7 +203,7 @@ def engines(bundle: Bundle) -> list[Engine]:
         BadInput: the file engine.json of an engine that the bundle does not list is damaged.
     """
     trust_engine, origin = bundle.origin.trust.trust_engine, bundle.origin
-    known = bundle.manifest.engines
+    known, sha256 = bundle.manifest.engines, bundle.sha256
     if trust_engine:
         names = (PurePosixPath(name) for name in _names(bundle))
         found = [name.parent.name for name in names if name.name == SIDECAR and len(name.parts) == _PARTS]
@@ -213,6 +215,7 @@ def engines(bundle: Bundle) -> list[Engine]:
             model_sha256=bundle.files[MODEL if info.plugin else PLAIN_MODEL]["sha256"],
             origin=origin.of_engine(name, info),
             trusted=trust_engine,
+            bundle_sha256=sha256,
         )
         for name, info in reversed(known.items())
     ]

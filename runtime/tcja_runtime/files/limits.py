@@ -41,6 +41,8 @@ MANIFEST = Limit("a manifest", 32 * _MIB)
 SIDECAR = Limit("the description of an engine", 4 * _MIB)
 FIGURES = Limit("a comparison in JSON", 32 * _MIB)
 """The file parity.json."""
+RESULT = Limit("results in JSON", 32 * _MIB)
+"""What commands print with `--json`, of one board."""
 SIGNATURE = Limit("a signature or a key", _MIB)
 MODEL = Limit("a model without its weights", 32 * _MIB)
 """The ONNX files of a bundle. Those of the published networks have 0.7 MB at most."""

@@ -47,24 +47,60 @@ def parsed(text: bytes | str) -> Any:
         ValueError: the bytes are not JSON in UTF-8, an object has a name twice, there are too many values, or lists and
             objects are nested too deeply.
     """
+    value, end = _first(said := _decoded(text), 0)
+    if end < len(said):
+        raise ValueError(f"{_line(said, end)} is not JSON")
+    return value
+
+
+def parsed_all(text: bytes | str) -> list[Any]:
+    """Returns the values of JSON texts that follow one another, as programs print them into one file.
+
+    Raises:
+        ValueError: as for `parsed`; or there is no value.
+    """
+    said, at = _decoded(text), 0
+    found: list[Any] = []
+    while at < len(said) or not found:
+        value, at = _first(said, at)
+        found.append(value)
+    return found
+
+
+def _decoded(text: bytes | str) -> str:
+    """A JSON text with few enough values.
+
+    Raises:
+        ValueError: it is not UTF-8, or there are too many.
+    """
     try:
         said = text.decode("utf-8") if isinstance(text, bytes) else text
-        # Every value is behind one of these characters, except the first. Those within texts are counted as well.
-        if sum(map(said.count, ",[{")) >= MOST_VALUES:
-            raise _Refused(f"it has more than {MOST_VALUES:,} values")
-        value = json.loads(said, object_pairs_hook=_unique)
-        _check_depth(value, DEEPEST)
     except UnicodeDecodeError as error:
         raise ValueError(f"byte {error.start:,} is not UTF-8") from error
+    # Every value is behind one of these characters, except the first. Those within texts are counted as well.
+    if sum(map(said.count, ",[{")) >= MOST_VALUES:
+        raise ValueError(f"it has more than {MOST_VALUES:,} values")
+    return said
+
+
+def _first(said: str, at: int) -> tuple[Any, int]:
+    """The value that begins at a place of a text, and where the next one can begin: after it and the spaces behind."""
+    try:
+        value, end = _READER.raw_decode(said, _SPACES.match(said, at).end())  # type: ignore[union-attr]  # it matches
+        _check_depth(value, DEEPEST)
     except json.JSONDecodeError as error:
-        raise ValueError(f"line {error.lineno} is not JSON") from error
+        raise ValueError(f"{_line(said, error.pos)} is not JSON") from error
     except RecursionError as error:
         raise ValueError(f"it has lists in more than {DEEPEST} levels") from error
     except _Refused:
         raise
     except ValueError as error:  # Python reads no number of thousands of digits
         raise ValueError("it has a number of too many digits") from error
-    return value
+    return value, _SPACES.match(said, end).end()  # type: ignore[union-attr]
+
+
+def _line(said: str, at: int) -> str:
+    return f"line {said.count(chr(10), 0, at) + 1}"
 
 
 class _Refused(ValueError):
@@ -86,3 +122,7 @@ def _check_depth(value: Any, levels: int) -> None:
     for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         if isinstance(each, (dict, list)):
             _check_depth(each, levels - 1)
+
+
+_READER = json.JSONDecoder(object_pairs_hook=_unique)
+_SPACES = re.compile(r"[ \t\n\r]*")

@@ -58,7 +58,7 @@ def conditions() -> Conditions:
     clocks = [(_number(place / "scaling_cur_freq"), _number(place / "scaling_max_freq")) for place in places]
     known = [(now // 1000, most // 1000) for now, most in clocks if now is not None and most is not None]
     return Conditions(
-        processor=_processor(),
+        processor=processor(),
         cpus=len(cores),
         governors=sorted({file_text(place / "scaling_governor") for place in places} - {""}),
         cpu_mhz=max(known, default=None),
@@ -83,7 +83,7 @@ def _jetson_clocks() -> list[str]:
     return command_output("jetson_clocks", "--show", seconds=_SECONDS).splitlines()
 
 
-def _processor() -> str:
+def processor() -> str:
     """Returns the name of the board; on a machine without a board's name, the name of the processor."""
     named = re.search(r"^model name\s*: (.+)$", file_text(_CPUINFO), re.MULTILINE)
     return file_text(_BOARD) or (named[1] if named else platform.machine())

@@ -115,6 +115,7 @@ def test_a_network_is_measured(run, bundle):
         {"bundle", "network", "precision", "backend", "title", "engine", "cuda_graph", "batch", "windows", "warm_up"}
         | {"latency", "memory", "energy", "stepwise", "before", "after", "versions"}
         | {"throughput", "traffic", "bandwidth", "joules", "joules_above_rest"}
+        | {"bundle_sha256", "machine", "engine_sha256"}
     )
     assert (found["traffic"], found["bandwidth"]) == (None, None)
 

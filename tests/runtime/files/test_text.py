@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tcja_runtime.files.limits import DEEPEST, MOST_VALUES
-from tcja_runtime.files.text import one_line, parsed, shown, storable
+from tcja_runtime.files.text import one_line, parsed, parsed_all, shown, storable
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,18 @@ def test_a_text_in_one_line_drives_no_terminal():
 def test_what_is_not_read(content, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         parsed(content)
+
+
+def test_texts_that_follow_one_another_are_read():
+    assert parsed_all(b'{"a": 1}\n {"b": [2]}3\n\n') == [{"a": 1}, {"b": [2]}, 3]
+    for content, message in (("", "line 1 is not JSON"), ("1\n2 x", "line 2 is not JSON"), ('{"a":1}\n{', "line 2 is")):
+        with pytest.raises(ValueError, match=message):
+            parsed_all(content)
+
+
+def test_behind_a_text_is_nothing():
+    with pytest.raises(ValueError, match=r"^line 2 is not JSON$"):
+        parsed("{}\n{}")
 
 
 def test_json_is_read():
