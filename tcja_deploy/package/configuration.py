@@ -79,14 +79,14 @@ def tensors(messages: Any, bundle: Bundle, *, labelled: bool) -> tuple[Any, Any]
     return taken, returned
 
 
-def instances(messages: Any, bundle: Bundle, count: int) -> Any:
-    """Returns the instances of a model. One with engines is on the first GPU, where the server has one, else on CPUs.
+def instances(messages: Any, count: int) -> Any:
+    """Returns the instances of a model of the Python backend: `count` processes.
 
-    The runtime takes the first GPU that CUDA shows, so instances for others would run there, too.
+    Their kind is CPU for every bundle: it says only that the server hands out no GPU. The runtime finds an engine's GPU
+    by itself, the first that CUDA shows. KIND_GPU would start `count` processes for each GPU, all on the first one, and
+    KIND_AUTO with this GPU alone does not load on a server without GPUs.
     """
-    if not bundle.manifest.engines:
-        return messages.ModelInstanceGroup(count=count, kind=messages.ModelInstanceGroup.KIND_CPU)
-    return messages.ModelInstanceGroup(count=count, kind=messages.ModelInstanceGroup.KIND_AUTO, gpus=[0])
+    return messages.ModelInstanceGroup(count=count, kind=messages.ModelInstanceGroup.KIND_CPU)
 
 
 def warm_up(messages: Any, contract: InputContract, sizes: Iterable[int]) -> list[Any]:

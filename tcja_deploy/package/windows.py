@@ -36,11 +36,7 @@ _KEYS = "keys"
 
 
 def write_windows(folder: Path, name: str, bundle: Bundle, options: TritonOptions) -> None:
-    """Write the model NAME of a repository into a new folder.
-
-    Raises:
-        BadInput: an option does not fit the bundle.
-    """
+    """Write the model NAME of a repository into a new folder."""
     _write_version(folder, bundle)
     contract = bundle.manifest.input
     (folder / WARM_UP).mkdir()
@@ -96,11 +92,7 @@ def _write_version(folder: Path, bundle: Bundle) -> None:
 
 
 def windows_config(name: str, bundle: Bundle, options: TritonOptions) -> Any:
-    """Returns the configuration of the model NAME, a `ModelConfig`.
-
-    Raises:
-        BadInput: an option does not fit the bundle.
-    """
+    """Returns the configuration of the model NAME, a `ModelConfig`."""
     messages, contract = protobuf(), bundle.manifest.input
     taken, returned = tensors(messages, bundle, labelled=True)
     events = [messages.ModelInput(name=server.EVENTS, data_type=messages.TYPE_STRING, dims=[1], optional=True)]
@@ -113,7 +105,7 @@ def windows_config(name: str, bundle: Bundle, options: TritonOptions) -> Any:
         max_batch_size=most,
         input=[taken, *(events if takes_events(bundle) else [])],
         output=[returned],
-        instance_group=[instances(messages, bundle, options.instances)],
+        instance_group=[instances(messages, options.instances)],
         dynamic_batching=messages.ModelDynamicBatching(max_queue_delay_microseconds=options.delay),
         model_warmup=warm_up(messages, contract, (1, most)),
     )
@@ -150,16 +142,8 @@ def takes_events(bundle: Bundle) -> bool:
 def largest_batch(bundle: Bundle, options: TritonOptions) -> int:
     """Returns the most windows that the server runs at once.
 
-    It is that of the option, else the most that a command runs at once (`tcja_runtime.budget`). No engine of the bundle
-    has a smaller limit.
-
-    Raises:
-        BadInput: the option is larger than the largest batch of an engine.
+    It is that of the option, else the most that a command runs at once (`tcja_runtime.budget`), but no more than an
+    engine of the bundle takes, which would run them in parts.
     """
-    limits = {name: info.batch[2] for name, info in bundle.manifest.engines.items()}
-    if options.max_batch is None:
-        return min([batch_size(bundle.manifest.signature), *limits.values()])
-    for name, limit in limits.items():
-        if options.max_batch > limit:
-            raise BadInput(f"`max_batch` {options.max_batch} is more than engine {name} takes, which is {limit}")
-    return options.max_batch
+    limits = [info.batch[2] for info in bundle.manifest.engines.values()]
+    return options.max_batch or min([batch_size(bundle.manifest.signature), *limits])

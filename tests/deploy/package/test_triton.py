@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import importlib
 import json
 import shutil
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,9 @@ from tcja_deploy.export.request import ExportRequest
 from tcja_runtime.events import InMemory
 
 from ... import networks, servers, signing, streams
+from ...runtime.bundle.sealing import reseal
 from ...runtime.events import writers
+from ...sidecars import engine_info
 
 pytestmark = pytest.mark.releases
 
@@ -292,6 +297,38 @@ def test_numpy_2_is_refused_where_the_server_is_older(server, tmp_path):
             f"this server takes wrong values from the arrays of NumPy {np.__version__}: it is older than NumPy 2; run"
             in loading(old, CLOTHES)
         )
+
+
+def test_a_bundle_with_engines_runs_without_them_where_none_fits(server, bundles, tmp_path):
+    bundle = Path(shutil.copytree(bundles[CLOTHES], tmp_path / "engines.bundle"))
+    folder, engine = bundle / "engines" / "orin-sm87-trt10.3.0-fp16", b"not an engine"
+    folder.mkdir(parents=True)
+    info = dataclasses.asdict(engine_info(bytes=len(engine), sha256=hashlib.sha256(engine).hexdigest()))
+    (folder / "model.engine").write_bytes(engine)
+    (folder / "engine.json").write_text(json.dumps(info))
+    files = json.loads((bundle / "manifest.json").read_text())["files"]
+    for file in folder.iterdir():
+        content = file.read_bytes()
+        found = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+        files[file.relative_to(bundle).as_posix()] = found
+    reseal(bundle, engines={folder.name: info}, files=files)
+    assert package(bundle, server.repository) == 0
+    assert loading(server, "engines") == ""
+    with server.http() as client:
+        config = client.get_model_config("engines")
+        windows = networks.SMALL[CLOTHES].inputs(8, seed=4).numpy()
+        answer = client.infer("engines", [given(client, "images", windows)])
+    assert config["max_batch_size"] == 8
+    with tcja.load(bundles[CLOTHES]) as net:
+        assert np.array_equal(answer.as_numpy("rates"), net(windows).scores)
+    assert f"Not run: engine {folder.name} skipped: " in server.said()
+
+
+def test_a_package_that_is_missing_is_named(bundles, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tritonclient.grpc", None)
+    assert package(bundles[CLOTHES], tmp_path / "models") == 3
+    assert "is not installed: run 'pip install \"tritonclient[grpc]\"'" in capsys.readouterr().err
+    assert not (tmp_path / "models").exists()
 
 
 def test_what_cannot_be_packaged_is_said(bundles, tmp_path, capsys):
