@@ -106,6 +106,7 @@ class InputWatch:
     Args:
         proven: what the network was proven on.
         most: the number of windows that are compared, from the first on; None for all.
+        span: the number of the newest windows among them that the sentence is about; None for all.
         note: the function that is called with the sentence on windows that are unlike, once; None for none.
         patience: the number of windows that are compared before the note.
     """
@@ -115,13 +116,15 @@ class InputWatch:
         proven: Proven,
         *,
         most: int | None = None,
+        span: int | None = None,
         note: Callable[[str], None] | None = None,
         patience: int = 1,
     ) -> None:
         self._proven, self._most, self._note, self._patience = proven, most, note, patience
         self._contract, self._lock = proven.bundle.manifest.input, threading.Lock()
-        self._figures: list[Figures] = []
-        self._count, self._broken, self._said = 0, False, ""
+        self._figures: collections.deque[Figures] = collections.deque(maxlen=span)
+        self._broken: collections.deque[bool] = collections.deque(maxlen=span)  # whether each window holds fractions
+        self._count, self._said = 0, ""
         self._known = True  # whether `_said` is about all windows that were added
 
     @property
@@ -143,8 +146,8 @@ class InputWatch:
             if self.over:  # another thread was faster
                 return
             compared = windows if self._most is None else windows[: self._most - self._count]
-            self._figures.append(measured(self._contract, compared))
-            self._broken = self._broken or bool(fractions(self._contract, compared).any())
+            self._figures.extend(measured(self._contract, compared))
+            self._broken.extend(fractions(self._contract, compared).tolist())
             self._count, self._known = self._count + len(compared), False
             note = self._note if self._count >= self._patience and self._sentence() else None
             self._note = None if note else self._note
@@ -153,7 +156,7 @@ class InputWatch:
 
     def _sentence(self) -> str:
         if not self._known:
-            self._said = self._proven.unlike(np.concatenate(self._figures), broken=self._broken)
+            self._said = self._proven.unlike(np.array(self._figures), broken=any(self._broken))
             self._known = True
         return self._said
 

@@ -19,6 +19,7 @@ class NetworkInfo:
 
     Attributes:
         bundle: the bundle's path.
+        sha256: the hash of what was exported, the same in every copy of the bundle (`Bundle.sha256`).
         network: the name of the network.
         time_steps: T, the number of time steps in a window.
         input: the input contract: the name, the shape and the scaling of the values.
@@ -37,6 +38,7 @@ class NetworkInfo:
     """
 
     bundle: str
+    sha256: str = dataclasses.field(repr=False)
     network: str
     time_steps: int
     input: InputContract
@@ -59,6 +61,7 @@ class NetworkInfo:
         manifest = bundle.manifest
         return cls(
             bundle=str(bundle.path),
+            sha256=bundle.sha256,
             network=manifest.network,
             time_steps=manifest.time_steps,
             input=manifest.input,

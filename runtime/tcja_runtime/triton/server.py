@@ -43,6 +43,12 @@ def parameters(arguments: Arguments) -> dict[str, str]:
     return {name: value["string_value"] for name, value in found.items()}
 
 
+def warm_up(arguments: Arguments) -> int:
+    """The number of windows with which the server warms up an instance of a model, before all requests."""
+    runs = json.loads(arguments["model_config"]).get("model_warmup", [])
+    return sum(each["batch_size"] * max(1, each["count"]) for each in runs)
+
+
 def loaded(arguments: Arguments) -> Network:
     """Load the network of a model's bundle. Its hashes are checked, and its signature as the parameters say.
 

@@ -20,6 +20,7 @@ from tcja_runtime.errors import BadInput, TcjaError
 from tcja_runtime.network import inputs
 from tcja_runtime.network.network import Network
 from tcja_runtime.triton import recordings, server
+from tcja_runtime.triton.metrics import Metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +35,7 @@ class WholeWindows:
     """A model of Triton's Python backend, the `TritonPythonModel` of a model.py."""
 
     _network: Network
+    _metrics: Metrics
 
     def initialize(self, args: server.Arguments) -> None:
         """Load the bundle.
@@ -45,6 +47,7 @@ class WholeWindows:
             self._network = server.loaded(args)
         except TcjaError as error:
             raise server.not_loaded(error) from None
+        self._metrics = Metrics.open(args, self._network)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer requests: a response for each, in their order."""
@@ -55,15 +58,20 @@ class WholeWindows:
                 asked.append(_Asked(place, self._windows(request)))
             except Exception as error:
                 responses[place] = server.refused(error)
+        answered = []
         for one, outcome in zip(asked, self._answers(asked), strict=True):
             if isinstance(outcome, Exception):
                 responses[one.place] = server.refused(outcome)
             else:
                 responses[one.place] = server.answered({self._network.info.output: outcome})
+                answered.append(one.windows)
+        self._metrics.answered(sum(map(len, answered)), answered[0] if answered else None)
+        self._metrics.refused(len(requests) - len(answered))
         return responses
 
     def finalize(self) -> None:
         """Free the memory of the network."""
+        self._metrics.close()
         self._network.close()
 
     def _windows(self, request: Any) -> Floats:

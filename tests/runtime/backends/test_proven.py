@@ -81,6 +81,18 @@ def test_only_the_first_windows_are_compared(bundle):
     assert (watch.over, watch.unlike, said) == (True, "", [])
 
 
+def test_the_newest_windows_are_compared(bundle):
+    """Of all windows, so what has passed is not said any more."""
+    watch = InputWatch(Proven(Bundle.open(bundle)), span=WATCHED)
+    watch.add(frames(2) / 255)
+    assert watch.unlike == BROKEN + "normalise them"
+    for _ in range(WATCHED // 2 - 1):
+        watch.add(frames(2))
+    assert (watch.over, watch.unlike) == (False, BROKEN + "normalise them")
+    watch.add(frames(2))
+    assert watch.unlike == ""
+
+
 def test_fractions_that_were_proven_are_none_to_name(bundle, caplog):
     """Nor are those of a network whose frames are resized with weights."""
     manifest = Bundle.open(bundle).manifest
