@@ -22,6 +22,7 @@ from tcja_deploy.export.request import ExportRequest
 from tcja_runtime.events import InMemory
 
 from ... import networks, servers, signing, streams
+from ...docs.blocks import ROOT, runnable
 from ...runtime.bundle.sealing import reseal
 from ...runtime.events import writers
 from ...sidecars import engine_info
@@ -284,6 +285,28 @@ def test_a_new_version_takes_over_and_no_answer_is_lost(server, bundles, tmp_pat
     assert {version for version, _ in answers} == {"1", "2"}
     assert all(np.array_equal(found, old if version == "1" else new) for version, found in answers)
     assert answers[-1][0] == "2"
+
+
+def test_the_guide_is_true(server, bundles, tmp_path, monkeypatch, capsys):
+    """docs/how-to/triton.md: its commands, and its program."""
+    write, start, ask, replace = (block for block in runnable(ROOT / "docs/how-to/triton.md"))
+    assert start.reason is not None
+    assert [block.test for block in (write, ask, replace)] == ["tests/deploy/package/test_triton.py"] * 3
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(bundles[GESTURES], "gestures.bundle")
+    Path("models").symlink_to(server.repository)
+    events = streams.drawn(900, seed=3)
+    Path("recording.bin").write_bytes(streams.atis(events))
+    assert app.run(write.code.split()[1:]) == 0
+    assert loading(server, "gestures") == ""
+    capsys.readouterr()
+    program = ask.code.replace("127.0.0.1:8001", server.grpc_address)
+    exec(compile(program, "triton.md", "exec"), {"__name__": "__main__"})
+    with tcja.load("gestures.bundle") as net:
+        expected = net.classify(InMemory([events]))[0]
+    assert f":{expected.name}'" in capsys.readouterr().out.split()[0]
+    assert app.run(replace.code.split()[1:]) == 0
+    assert "Written: version 2 of the model gestures in models" in " ".join(capsys.readouterr().out.split())
 
 
 def test_numpy_2_is_refused_where_the_server_is_older(server, tmp_path):
