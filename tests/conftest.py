@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 import pytest
 import torch
+from torch.onnx._internal.exporter import _registration
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -29,6 +30,9 @@ from tcja_runtime.tensorrt.build import installed
 from . import networks
 
 torch.set_num_threads(1)  # the networks are small, and threads that wait for each other cost more than they help
+
+# Each export of torch reads the sources of its 500 functions that make ONNX nodes, and makes the same table of them.
+_registration.ONNXRegistry.from_torchlib = staticmethod(functools.cache(_registration.ONNXRegistry.from_torchlib))
 
 # A job in the background of a script ignores Ctrl-C, and so would what the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -31,21 +33,36 @@ def test_no_false_alarm_in_drawn_networks(name, tmp_path):
     assert undecided > flips  # some neurons were undecided, and few of them flipped
 
 
+GROUPED = [name for name in odd.NETWORKS if name not in odd.ALONE]
+GROUPS = [GROUPED[i : i + 6] for i in range(0, len(GROUPED), 6)]
 QUICK = ("batch norm of snnTorch",)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
-@pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in odd.NETWORKS])
-def test_no_false_alarm_in_odd_networks(name, tmp_path):
-    """Their layers are called in loops, and their weights are shared, computed, transposed and used as other things."""
-    network = odd.made(name)
-    out, shape, layout = tmp_path / "odd.bundle", network.shape, network.layout
-    request = ExportRequest(model=network, shape=shape, layout=layout, out=out, target="onnx", samples=2)
+def exported(network, folder: Path) -> None:
+    """Export an odd network: parity must be met, and each weight has a tensor of its own."""
+    request = ExportRequest(
+        model=network, shape=network.shape, layout=network.layout, out=folder / "odd.bundle", target="onnx", samples=2
+    )
     manifest, report = pipeline.export(request)
     assert report.met
     tensors = [weight.tensor for weight in manifest.weights]
     assert len({*tensors}) == len(tensors)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in odd.ALONE])
+def test_no_false_alarm_in_an_odd_network(name, tmp_path):
+    exported(odd.made(name), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("names", GROUPS, ids=", ".join)
+def test_no_false_alarm_in_odd_networks(names, tmp_path):
+    """Their layers are called in loops, and their weights are shared, computed, transposed and used as other things."""
+    exported(odd.Together(names), tmp_path)
 
 
 @pytest.mark.slow

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tcja_exporters.graph.export import export_onnx
 from tcja_exporters.graph.exported import Exported
@@ -19,6 +20,30 @@ from .odd_weights import WEIGHTS
 
 NETWORKS = {**NORMS, **WEIGHTS, **GRAPHS}
 """Functions that make the networks, by name."""
+ALONE = (
+    "batch norm of snnTorch",
+    "batch norm, T = 1",
+    "batch norm, T = 2",
+    "batch norm, T = 4, TN",
+    "batch norm, step",
+    "snnTorch in a Sequential, step",
+)
+"""The networks that `Together` does not take, as their windows have another form; and one for the quick tests."""
+
+
+class Together(nn.Module):
+    """Networks side by side, of one input, each with weights of its own; returns the sum of what they return.
+
+    Most of the time of an export does not depend on the size of the network.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(made(name, seed) for seed, name in enumerate(names))
+        ((self.shape, self.layout),) = {(part.shape, part.layout) for part in self.parts}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([part(x) for part in self.parts]).sum(0)
 
 
 def made(name: str, seed: int = 0) -> Any:
