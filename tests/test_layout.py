@@ -50,6 +50,8 @@ TESTED_THROUGH = {
     "deploy/parity/test_compare": "budget parity.checks parity.failures parity.judge parity.verdict",
     "deploy/consistency/test_contradictions": "bundle.metadata consistency.bounds",
     "deploy/parity/test_mutations": "parity.bisect parity.diagnose texts.verify",
+    "deploy/package/test_isaac_ros": "package.engine",
+    "deploy/package/test_onnx_stream": "package.agreement package.served",
     "deploy/package/test_triton": (
         "cli.fleet.package package.configuration package.options package.repository package.windows "
         "texts.fleet.package triton.recordings triton.server triton.windows"

@@ -55,12 +55,18 @@ class PackageKind(str, enum.Enum):
     """What a bundle is packaged for."""
 
     TRITON = "triton"
+    ISAAC_ROS = "isaac-ros"
 
 
 class TritonBackend(str, enum.Enum):
-    """The backends of a Triton Inference Server that run a network: "python" runs what `tcja_runtime.load` loads."""
+    """The backends of a Triton Inference Server that run a network.
+
+    "python" runs what `tcja_runtime.load` loads; the others are Triton's own, with a model or an engine of the bundle.
+    """
 
     PYTHON = "python"
+    ONNXRUNTIME = "onnxruntime"
+    TENSORRT = "tensorrt"
 
 
 class InputKind(str, enum.Enum):

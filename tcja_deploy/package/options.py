@@ -30,6 +30,7 @@ class TritonOptions:
         new_version: whether the bundle becomes the next version of a model that the repository has. The model's
             configuration stays, and with it all other options but `name`.
         trust: what the server requires of the bundle when it loads it.
+        engine: for the backend "tensorrt", the name of the engine; None takes the last built one of TensorRT.
 
     Raises:
         BadInput: an attribute has another type, or is out of range.
@@ -42,6 +43,7 @@ class TritonOptions:
     delay: int = 0
     new_version: bool = False
     trust: Trust = dataclasses.field(default_factory=Trust)
+    engine: str | None = None
 
     def __post_init__(self) -> None:
         check_arguments(self)
@@ -55,6 +57,8 @@ class TritonOptions:
         if self.max_batch is not None:
             check_size("max_batch", self.max_batch, 1, MOST_WINDOWS)
         check_size("delay", self.delay, 0, LONGEST_DELAY)
+        if self.engine is not None and self.backend != TritonBackend.TENSORRT.value:
+            raise BadInput(f"`engine` {self.engine} is for the `backend` tensorrt; give it, too, or leave `engine` out")
         if self.name is not None and not _NAME.fullmatch(self.name):
             raise BadInput(
                 f"`name` {self.name} must have letters, digits and the characters _ . - only, and begin with a letter "

@@ -6,17 +6,30 @@ from pathlib import Path
 
 from tcja_deploy.console import Progress, silent
 from tcja_deploy.package.configuration import read
+from tcja_deploy.package.onnx_stream import write_onnx_stream
 from tcja_deploy.package.options import Packaged, TritonOptions
+from tcja_deploy.package.own_backends import write_onnx_windows, write_plan_windows
 from tcja_deploy.package.repository import new_models, new_version, next_version
 from tcja_deploy.package.windows import add_windows, write_windows
 from tcja_runtime.bundle.bundle import Bundle
+from tcja_runtime.choices import TritonBackend
+from tcja_runtime.errors import BadInput
 from tcja_runtime.records import argument
+
+_WINDOWS = {
+    TritonBackend.PYTHON.value: write_windows,
+    TritonBackend.ONNXRUNTIME.value: write_onnx_windows,
+    TritonBackend.TENSORRT.value: write_plan_windows,
+}
+"""By backend, what writes the model of whole windows."""
 
 
 def package_triton(
     path: Path | str, repository: Path | str, options: TritonOptions, progress: Progress | None = None
 ) -> Packaged:
     """Write a bundle into a Triton model repository, as the model NAME. It is written as a whole or not at all.
+
+    For ONNX Runtime, a stepwise bundle has a second model, NAME_stream, which takes a frame a request.
 
     Args:
         path: the bundle. It is copied into the repository.
@@ -27,19 +40,31 @@ def package_triton(
     Raises:
         BadInput: the bundle is damaged, or is not signed as required; the repository has such a model already, or
             cannot be written; or an option does not fit the bundle.
-        Unavailable: the package tritonclient is not installed, or the disk is full.
+        ParityNotMet: a model for ONNX Runtime does not give the bundle's answers.
+        Unavailable: the package tritonclient, or one that the backend needs here, is not installed; or the disk is
+            full.
     """
     path, repository = argument("path", path, Path), argument("repository", repository, Path)
     options, progress = argument("options", options, TritonOptions), progress or silent()
     with progress.step("check the hashes"):
         bundle = Bundle.open(path, options.trust)
     name = options.model(path)
-    with progress.step("write the model"):
+    models = {name: _WINDOWS[options.backend]}
+    if options.backend == TritonBackend.ONNXRUNTIME.value and bundle.manifest.streaming:
+        models[f"{name}_stream"] = write_onnx_stream
+    with progress.step("write the models"):
         if options.new_version:
             with new_version(repository / name) as folder:
-                add_windows(folder, read(repository / name), bundle)
+                config = read(repository / name)
+                if config.backend != TritonBackend.PYTHON.value:
+                    raise BadInput(
+                        f"{repository / name} is a model of Triton's {config.backend} backend, which gets no "
+                        "`new_version` here; package the bundle under another `name`"
+                    )
+                add_windows(folder, config, bundle)
         else:
-            with new_models(repository, (name,)) as (folder,):
-                write_windows(folder, name, bundle, options)
+            with new_models(repository, tuple(models)) as folders:
+                for folder, (each, write) in zip(folders, models.items(), strict=True):
+                    write(folder, each, bundle, options)
     version = int(next_version(repository / name).name) - 1
-    return Packaged(folder=repository, models=(name,), version=version, backend=options.backend)
+    return Packaged(folder=repository, models=tuple(models), version=version, backend=options.backend)

@@ -33,6 +33,7 @@ from tcja_runtime.tensorrt.build import BuildRequest
 
 from ... import networks
 from ..peers import own
+from ..peers.joined import check_in_any_order
 from ..peers.streamed import pushed, split
 
 FAMILIES = [
@@ -71,6 +72,7 @@ def test_every_network_with_frames(small, tmp_path):
     for layer, spikes in expected.items():
         assert spikes.any()
         np.testing.assert_array_equal(found[layer], spikes, err_msg=layer)
+    check_in_any_order(both, small.inputs(6, seed=1).numpy())
 
 
 @pytest.mark.parametrize("name", ["snnTorch, hidden states", pytest.param("snnTorch, loop", marks=pytest.mark.slow)])
@@ -120,6 +122,7 @@ def test_every_reset(spec, exported, tmp_path):
     for again in range(2):  # the second window of a stream starts from rest, too
         windows = counts(4, seed=again)
         np.testing.assert_array_equal(pushed(streams, windows), both.whole(windows)[0])
+    check_in_any_order(both, counts(6, seed=2))
 
 
 @pytest.mark.parametrize(
@@ -148,6 +151,7 @@ def test_lower_precision(precision, pool, tmp_path):
     kept = {name: np.stack([made[name] for made in steps], 1) for name in steps[0] if name.endswith("/kept")}
     expected = evaluated(both.exported.plain, {"frames": windows})["logits"]
     np.testing.assert_array_equal(evaluated(both.split.tail, kept)["logits"], expected)
+    check_in_any_order(both, counts(6, seed=1))
     kinds = {tensor.data_type for part in both.split.models.values() for tensor in part.graph.initializer}
     assert {"fp16": onnx.TensorProto.FLOAT16, "int8": onnx.TensorProto.INT8}[precision] in kinds
 
