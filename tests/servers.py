@@ -25,23 +25,29 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 RUNTIME = ROOT / "runtime"
 PACKAGES = Path(sys.prefix) / "triton"
 """The environment of the server: pytriton, onnxruntime, and a NumPy that its backend reads (`make test-all`)."""
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
-_STARTING, _STOPPING = 60.0, 20.0  # seconds
-_DIES_WITH_PARENT = (
-    "import ctypes, os, signal, sys\n"
-    "ctypes.CDLL(None).prctl(1, signal.SIGKILL)\n"  # PR_SET_PDEATHSIG, prctl(2)
-    "os.execv(sys.argv[1], sys.argv[1:])"
-)
 
 
 def installed() -> Path | None:
     """The folder of the server; None where it is not installed."""
     found = PACKAGES / "lib" / PYTHON / "site-packages" / "pytriton" / "tritonserver"
     return found if found.is_dir() else None
+
+
+NEEDED = pytest.mark.skipif(installed() is None, reason=f"{PACKAGES} has no server for {PYTHON}")
+"""The mark of tests with a server."""
+_STARTING, _STOPPING = 60.0, 20.0  # seconds
+_DIES_WITH_PARENT = (
+    "import ctypes, os, signal, sys\n"
+    "ctypes.CDLL(None).prctl(1, signal.SIGKILL)\n"  # PR_SET_PDEATHSIG, prctl(2)
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
 
 
 class Server:
@@ -52,10 +58,12 @@ class Server:
         address: its address for HTTP, and `grpc_address` that for gRPC, "127.0.0.1:PORT".
         log: the file with what it and its models print.
         pid: its process.
+        shared_memory: the begin of the names of its files in /dev/shm.
     """
 
     def __init__(self, repository: Path, ports: Sequence[int], log: Path, pid: int) -> None:
         self.repository, self.log, self.pid = repository, log, pid
+        self.shared_memory = _shared_memory(ports)
         self.address, self.grpc_address, self._metrics = (f"127.0.0.1:{port}" for port in ports)
 
     def http(self, **options: Any) -> Any:
@@ -128,7 +136,7 @@ def serving(
     command += [f"--backend-directory={backends}", "--model-control-mode=explicit"]
     for name, port in zip(("http", "grpc", "metrics"), ports, strict=True):
         command += [f"--{name}-address=127.0.0.1", f"--{name}-port={port}"]
-    command += [f"--backend-config=python,shm-region-prefix-name=tcja_{os.getpid()}_{ports[0]}_"]
+    command += [f"--backend-config=python,shm-region-prefix-name={_shared_memory(ports)}"]
     command += ["--metrics-interval-ms=100", "--disable-auto-complete-config", "--exit-timeout-secs=5"]
     command += [*(f"--load-model={name}" for name in models), *options]
     with log.open("wb") as output:
@@ -167,6 +175,10 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)  # its group: also the processes of models
     process.wait()
+
+
+def _shared_memory(ports: Sequence[int]) -> str:
+    return f"tcja_{os.getpid()}_{ports[0]}_"
 
 
 def _free_ports(count: int) -> list[int]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from tcja_deploy.console import Progress, silent
+from tcja_deploy.formatting import si
 from tcja_deploy.package.configuration import read
 from tcja_deploy.package.onnx_stream import write_onnx_stream
 from tcja_deploy.package.options import Packaged, TritonOptions
 from tcja_deploy.package.own_backends import write_onnx_windows, write_plan_windows
 from tcja_deploy.package.repository import new_models, new_version, next_version
-from tcja_deploy.package.windows import add_windows, write_windows
+from tcja_deploy.package.windows import add_windows, shared_memory, write_windows
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.choices import TritonBackend
 from tcja_runtime.errors import BadInput
@@ -22,6 +23,8 @@ _WINDOWS = {
     TritonBackend.TENSORRT.value: write_plan_windows,
 }
 """By backend, what writes the model of whole windows."""
+_OF_A_CONTAINER = 64 * 2**20
+"""The shared memory of a container of Docker without the option --shm-size."""
 
 
 def package_triton(
@@ -66,5 +69,16 @@ def package_triton(
             with new_models(repository, tuple(models)) as folders:
                 for folder, (each, write) in zip(folders, models.items(), strict=True):
                     write(folder, each, bundle, options)
+                _note_shared_memory(bundle, options, progress)
     version = int(next_version(repository / name).name) - 1
     return Packaged(folder=repository, models=tuple(models), version=version, backend=options.backend)
+
+
+def _note_shared_memory(bundle: Bundle, options: TritonOptions, progress: Progress) -> None:
+    """Say if the Python backend needs more shared memory than a container has."""
+    shared = shared_memory(bundle, options)
+    if options.backend == TritonBackend.PYTHON.value and shared > _OF_A_CONTAINER:
+        progress.note(
+            f"the largest batches take {si(shared)}B of shared memory, and a container has 67 MB by default: start it "
+            "with --shm-size, or take a smaller `max_batch`"
+        )

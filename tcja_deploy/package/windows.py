@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ from tcja_runtime.evidence import golden
 from tcja_runtime.triton import server
 
 _CLASS = "tcja_runtime.triton.windows.WholeWindows"
+_MIB = 2**20
 _KEYS = "keys"
 """The folder with the public keys that the server requires a signature of."""
 
@@ -147,3 +149,12 @@ def largest_batch(bundle: Bundle, options: TritonOptions) -> int:
     """
     limits = [info.batch[2] for info in bundle.manifest.engines.values()]
     return options.max_batch or min([batch_size(bundle.manifest.signature), *limits])
+
+
+def shared_memory(bundle: Bundle, options: TritonOptions) -> int:
+    """Returns the bytes of shared memory (/dev/shm) in which the server hands largest batches to all instances.
+
+    The backend makes its memory larger by 1 MiB at a time, and begins with 1 MiB (`shm-growth-byte-size`).
+    """
+    batch = largest_batch(bundle, options) * math.prod(bundle.manifest.input.shape) * np.dtype(np.float32).itemsize
+    return options.instances * (1 + -(-batch // _MIB)) * _MIB

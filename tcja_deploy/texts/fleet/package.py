@@ -34,7 +34,7 @@ def packaged_text(packaged: Packaged) -> RenderableType:
             f"{folder}, for Triton's {packaged.backend} backend."
         ),
         Text(_NEEDS[TritonBackend(packaged.backend)]),
-        whole(f"Next: tritonserver --model-repository={folder}"),
+        whole(f"Next: tritonserver --model-repository={folder} --disable-auto-complete-config"),
     )
 
 

@@ -19,6 +19,9 @@ import tcja_runtime as tcja
 from tcja_deploy.cli import app
 from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import ExportRequest
+from tcja_deploy.package.options import TritonOptions
+from tcja_deploy.package.windows import shared_memory
+from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.events import InMemory
 
 from ... import networks, servers, signing, streams
@@ -27,7 +30,7 @@ from ...runtime.bundle.sealing import reseal
 from ...runtime.events import writers
 from ...sidecars import engine_info
 
-pytestmark = pytest.mark.releases
+pytestmark = [pytest.mark.releases, servers.NEEDED]
 
 CLOTHES, GESTURES = "fashion_mnist", "dvs128"
 PROTOCOLS = ("http", "grpc")
@@ -120,6 +123,15 @@ def test_its_description_is_that_of_the_network(server, bundles):
         assert config["dynamic_batching"]["max_queue_delay_microseconds"] == 50_000
         assert [each["kind"] for each in config["instance_group"]] == ["KIND_CPU"]
         assert [each["batch_size"] for each in config["model_warmup"]] == [1, 64]
+
+
+def test_the_shared_memory_is_as_large_as_package_says(server, bundles, tmp_path, capsys):
+    memory = {file.stat().st_size for file in Path("/dev/shm").glob(f"{server.shared_memory}*")}
+    bundle = Bundle.open(bundles[GESTURES])
+    assert memory >= {shared_memory(bundle, TritonOptions(instances=1))} == {(64 * 5 * 2 * 64 * 64 * 4) + 2**20}
+    assert package(bundles[GESTURES], tmp_path / "models", "--instances", 9) == 0
+    note = " ".join(capsys.readouterr().err.replace("\xa0", " ").split())
+    assert "the largest batches take 104 MB of shared memory, and a container has 67 MB by default" in note
 
 
 def test_classes_have_their_names(client, bundles):
