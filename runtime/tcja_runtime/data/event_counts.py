@@ -235,6 +235,17 @@ class Frame:
     last: bool
     whole: bool
 
+    def after(self, earlier: Frame | None) -> Frame:
+        """Returns this frame with the begin, the number of events and `whole` of its window until now.
+
+        Args:
+            earlier: the result for the previous frame of the window; None for its first frame.
+        """
+        if earlier is None:
+            return self
+        whole, events = earlier.whole and self.whole, earlier.events + self.events
+        return dataclasses.replace(self, begin=earlier.begin, events=events, whole=whole)
+
 
 class Collector:
     """Joins frames into windows, for networks that take a whole window.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import select
 import socket
@@ -37,6 +38,89 @@ class ByteStream:
     address: str = ""
 
 
+class ByteDecoder:
+    """Decodes the bytes of one recording that come in pieces. Its format may be found from the first bytes.
+
+    Args:
+        title: the name of the stream in messages.
+        decoder: the decoder of the stream's format; None finds the format from the first bytes.
+        fallback: the name of the format to take if it cannot be found from the first bytes; None raises an error then.
+
+    Attributes:
+        warnings: a note on the first events that were left out, if no other events came with them.
+    """
+
+    def __init__(self, title: str, decoder: Decoder | None, fallback: str | None = None) -> None:
+        self._title, self._decoder, self._fallback = title, decoder, fallback
+        self._head = b""
+        self.warnings: list[str] = []
+
+    @property
+    def sensor(self) -> tuple[int, int] | None:
+        return self._decoder.sensor if self._decoder else None
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        return self._decoder.remarks if self._decoder else ()
+
+    def feed(self, block: bytes) -> Events:
+        """Returns the events that are complete with the next bytes; none while the format is not known.
+
+        Raises:
+            BadInput: the bytes are not valid in the format, or the format is not found.
+        """
+        self._head += block
+        with self._named():
+            if self._decoder is None and not registry.needs_more_bytes(self._head):
+                self._decoder = self._found()
+            return self._decoded(self._decoder) if self._decoder else Events.none()
+
+    def rest(self) -> Events:
+        """Returns the events of a recording that has ended before its format was known; none of any other.
+
+        Raises:
+            BadInput: the format is not found, or the bytes are not valid in it.
+        """
+        with self._named():
+            self._decoder = self._decoder or self._found()
+            return self._decoded(self._decoder)
+
+    def finish(self) -> None:
+        """End the recording, after `rest`.
+
+        Raises:
+            BadInput: the last event, packet or header is incomplete.
+        """
+        with self._named():
+            if self._decoder:
+                self._decoder.finish()
+
+    def _decoded(self, decoder: Decoder) -> Events:
+        head, self._head = self._head, b""
+        return decoded(decoder, head, self.warnings)
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """A context in which an error about the bytes gets the name of the stream."""
+        try:
+            yield
+        except Damaged as error:
+            raise BadInput(f"{self._title}: {error}") from error
+
+    def _found(self) -> Decoder:
+        """Returns a decoder of the format that is found from the first bytes, or of the fallback.
+
+        Raises:
+            BadInput: the format is not found, and there is no fallback.
+        """
+        form = format_of(self._head) or self._fallback
+        if form is None:
+            raise BadInput(
+                f"{self._title}: the format of its bytes is not known; give `form`, one of {stream_formats()}"
+            )
+        return new_decoder(form)
+
+
 class ByteSource:
     """The events in a stream of bytes.
 
@@ -52,51 +136,28 @@ class ByteSource:
     pausable, recording, damaged, lost = False, None, 0, 0
 
     def __init__(self, stream: ByteStream, decoder: Decoder | None, fallback: str | None) -> None:
-        self._stream, self._decoder, self._fallback = stream, decoder, fallback
+        self._stream, self._decoder = stream, ByteDecoder(stream.title, decoder, fallback)
         self.title, self.ends, self.address, self.close = stream.title, stream.ends, stream.address, stream.close
-        self.warnings: list[str] = []
+        self.warnings = self._decoder.warnings
 
     @property
     def sensor(self) -> tuple[int, int] | None:
-        return self._decoder.sensor if self._decoder else None
+        return self._decoder.sensor
 
     @property
     def remarks(self) -> Sequence[str]:
-        return self._decoder.remarks if self._decoder else ()
+        return self._decoder.remarks
 
     def runs(self, stop: threading.Event) -> Iterator[Events]:
         """Yields the events as they arrive (`tcja_runtime.events.Source.runs`)."""
-        head = b""
         try:
             for block in self._stream.blocks(stop):
-                head += block
-                if self._decoder is None and not registry.needs_more_bytes(head):
-                    self._decoder = self._decoder_for(head)
-                if self._decoder:
-                    yield decoded(self._decoder, head, self.warnings)
-                    head = b""
+                yield self._decoder.feed(block)
             if not stop.is_set():
-                decoder = self._decoder or self._decoder_for(head)
-                self._decoder = decoder
-                yield decoded(decoder, head, self.warnings)
-                decoder.finish()
-        except Damaged as error:
-            raise BadInput(f"{self.title}: {error}") from error
+                yield self._decoder.rest()
+                self._decoder.finish()
         except OSError as error:
             raise BadInput(f"{self.title} broke off: {error.strerror or error}") from error
-
-    def _decoder_for(self, head: bytes) -> Decoder:
-        """Returns a decoder of the format that is found from the first bytes, or of the fallback.
-
-        Raises:
-            BadInput: the format is not found, and there is no fallback.
-        """
-        form = format_of(head) or self._fallback
-        if form is None:
-            raise BadInput(
-                f"{self.title}: the format of its bytes is not known; give `form`, one of {stream_formats()}"
-            )
-        return new_decoder(form)
 
 
 def decoded(decoder: Decoder, data: bytes, warnings: list[str]) -> Events:

@@ -294,7 +294,7 @@ class Stream:
 
     def _predicted(self, frames: Iterator[Frame], run: Run | None) -> Iterator[WindowPrediction]:
         for frame in frames:
-            window = _joined(self._begun.pop(frame.window, None), frame)
+            window = frame.after(self._begun.pop(frame.window, None))
             scores = self.runner.push(frame)
             if scores is None:
                 self._begun[frame.window] = window
@@ -358,16 +358,3 @@ class Stream:
 def _copied(events: Events) -> Events:
     """Return a copy of events, so that the run of events that they are a part of can be freed."""
     return Events(events.t.copy(), events.x.copy(), events.y.copy(), events.p.copy())
-
-
-def _joined(window: Frame | None, frame: Frame) -> Frame:
-    """Return a frame with the begin, the number of events and `whole` of its window until now.
-
-    Args:
-        window: the result for the previous frame of the window; None for its first frame.
-        frame: the new frame.
-    """
-    if window is None:
-        return frame
-    whole, events = window.whole and frame.whole, window.events + frame.events
-    return dataclasses.replace(frame, begin=window.begin, events=events, whole=whole)
