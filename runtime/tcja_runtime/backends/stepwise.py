@@ -13,11 +13,12 @@ values.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.backends.alone import rows_as_alone
 from tcja_runtime.backends.checked import InputRange, check_finite
 from tcja_runtime.backends.onnxruntime import OnnxRuntimeSession
 from tcja_runtime.backends.proven import Proven
@@ -36,6 +37,8 @@ from tcja_runtime.records import argument
 
 LARGEST = 2**36
 """The largest number of bytes that the state of all streams may take."""
+_MOST_TOGETHER = 16
+"""The most frames of a batch that is compared with frames that run alone."""
 
 Indices = npt.NDArray[np.int64]
 
@@ -65,6 +68,7 @@ class Streams:
         taken: the values that the network takes; None takes all numbers.
 
     Attributes:
+        together: the most frames that run in one batch; None for no limit. `as_alone` sets it.
         bytes: the memory that the state of all streams takes, in bytes.
         steps: for each stream, the number of frames of its current window that were pushed, int64 [count].
 
@@ -82,6 +86,7 @@ class Streams:
         taken: InputRange | None = None,
     ) -> None:
         self._taken = taken
+        self.together: int | None = None
         self._split, self._signature, self._time_steps = split, signature, signature.time_steps
         if type(count) is not int or count < 1:
             raise BadInput(f"there must be at least 1 stream, not {count!r}; give a whole number")
@@ -122,6 +127,18 @@ class Streams:
         )
         return cls(manifest.streaming, manifest.signature, head, tail, count, InputRange(Proven(bundle)))
 
+    def as_alone(self) -> Streams:
+        """Let each stream get the bits that it would get if it were pushed alone. Returns this object.
+
+        As many frames run in one batch as change no bit (`tcja_runtime.backends.alone`), and the tail runs one window
+        at a time: what it returns may be spikes, which do not show the sums behind them. The head returns the membranes
+        of all its layers. This runs the head on up to n (n + 1) / 2 frames of n streams, and takes as long.
+        """
+        shapes = {membrane_tensor(state.layer): state.shape for state in self._split.states}
+        shapes[self._split.frame] = self._signature.input.shape[1:]
+        self.together = rows_as_alone(self._head, shapes, min(len(self), _MOST_TOGETHER))
+        return self
+
     def __len__(self) -> int:
         return len(self.steps)
 
@@ -159,7 +176,7 @@ class Streams:
         every = len(at) == len(self) and bool((at == np.arange(len(self))).all())
         for layer, membranes in self._membranes.items():
             feeds[membrane_tensor(layer)] = membranes if every else membranes[at]
-        made = self._head.run(feeds)
+        made = self._run(self._head, feeds, self.together)
         steps = self.steps[at]
         for name, kept in self._kept.items():
             kept[at, steps] = made[kept_tensor(name)]
@@ -190,7 +207,19 @@ class Streams:
         if not len(whole):
             return np.zeros((0, *self._signature.output_shape), np.float32)
         kept = {kept_tensor(name): values[whole] for name, values in self._kept.items()}
-        return self._tail.run(kept)[self._signature.output]
+        return self._run(self._tail, kept, None if self.together is None else 1)[self._signature.output]
+
+    @staticmethod
+    def _run(session: Session, feeds: Mapping[str, Floats], most: int | None) -> Mapping[str, Values]:
+        """Run a session on a batch, `most` rows at a time. Returns the outputs of all rows by name."""
+        count = len(next(iter(feeds.values())))
+        if most is None or count <= most:
+            return session.run(feeds)
+        parts = [
+            session.run({name: values[at : at + most] for name, values in feeds.items()})
+            for at in range(0, count, most)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _rest(self, at: Indices) -> None:
         self.steps[at] = 0
