@@ -56,6 +56,7 @@ TESTED_THROUGH = {
         "cli.fleet.package package.configuration package.options package.repository package.windows "
         "texts.fleet.package triton.recordings triton.server triton.windows"
     ),
+    "deploy/package/test_streams": "triton.streams",
     "deploy/report/test_page": (
         "report.html report.network_profile report.page_data report.plots report.sections.anytime "
         "report.sections.behaviour report.sections.comparison report.sections.description report.sections.next_steps "
@@ -123,6 +124,7 @@ TESTED_THROUGH = {
     "runtime/tensorrt/plugin/test_ptx": "tensorrt.plugin.nvrtc",
     "runtime/tensorrt/plugin/test_registry": "tensorrt.plugin.ahead_of_time tensorrt.plugin.at_run_time",
     "runtime/tensorrt/test_build": "tensorrt.build_job tensorrt.builder_process",
+    "runtime/network/test_cameras": "network.camera_messages streaming.packets",
     "deploy/test_board": "parity.engine tensorrt.timing_cache",
     "deploy/export/test_time_form": "export.trials tensorrt.part_session",
 }

@@ -6,7 +6,7 @@ here. The fields are described in model_config.proto (https://github.com/triton-
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,31 @@ def read(folder: Path) -> Any:
         return text_format.Parse(written.decode(), protobuf().ModelConfig())
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise BadInput(f"{file} is not the configuration of a model: {first_line(error)}") from error
+
+
+def check_fits(config: Any, wanted: Any) -> None:
+    """Check that the configuration of a model fits another bundle, which becomes its next version.
+
+    Args:
+        config: the configuration that the model has.
+        wanted: the one that it would get.
+
+    Raises:
+        BadInput: it does not.
+    """
+    for field in ("backend", "max_batch_size", "input", "output"):
+        found, new = getattr(config, field), getattr(wanted, field)
+        if found != new:
+            raise BadInput(
+                f"{config.name}: the field {field} of its configuration does not fit this bundle ({_said(found)}, and "
+                f"not {_said(new)}); package it under another `name`"
+            )
+
+
+def _said(value: Any) -> str:
+    """A value of a configuration in a line."""
+    parts = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    return ", ".join(" ".join(str(each).split()) for each in parts)
 
 
 def tensors(messages: Any, bundle: Bundle, *, labelled: bool) -> tuple[Any, Any]:

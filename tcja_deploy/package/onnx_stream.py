@@ -59,8 +59,8 @@ def write_onnx_stream(folder: Path, name: str, bundle: Bundle, options: TritonOp
     config.output.append(output(messages, bundle))
     config.output.add(name=implicit_state.COMPLETE, data_type=messages.TYPE_BOOL, dims=[1])
     batching = config.sequence_batching
-    batching.max_sequence_idle_microseconds = IDLE
-    batching.oldest.max_candidate_sequences = MOST_CANDIDATES
+    batching.max_sequence_idle_microseconds = options.cameras.idle
+    batching.oldest.max_candidate_sequences = options.cameras.count
     batching.oldest.max_queue_delay_microseconds = options.delay
     for number, each in enumerate(made.state):
         kind = messages.TYPE_INT64 if each.start.dtype == np.int64 else messages.TYPE_FP32
@@ -81,12 +81,6 @@ def write_onnx_stream(folder: Path, name: str, bundle: Bundle, options: TritonOp
     write_model(model, version / MODEL)
     write_config(config, folder, bundle, Tensors.of_onnx(made.model))
     _prove_stream(folder, name, bundle)
-
-
-IDLE = 10_000_000
-"""The longest time, in microseconds, between two frames of a camera; after it, another camera gets its place."""
-MOST_CANDIDATES = 64
-"""The most cameras at a time; others wait."""
 
 
 def _prove_stream(folder: Path, name: str, bundle: Bundle) -> None:

@@ -10,10 +10,35 @@ from tcja_runtime.choices import TritonBackend
 from tcja_runtime.errors import BadInput, check_choice
 from tcja_runtime.records import check_arguments, check_size
 from tcja_runtime.signing.trust import Trust
+from tcja_runtime.streaming.packets import PacketRule
 
 MOST_INSTANCES, MOST_WINDOWS = 1024, 4096
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 LONGEST_DELAY = 10_000_000
+MOST_CAMERAS, LONGEST_IDLE = 1024, 86_400_000_000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CameraOptions:
+    """How the cameras of a stepwise network are served.
+
+    Attributes:
+        count: the most cameras that a network serves at once. The start of another waits until one ends.
+        idle: the time, in microseconds, after which a camera that sends nothing has ended.
+        rule: how packets of events become frames, if a camera does not say it; None if each must.
+
+    Raises:
+        BadInput: an attribute has another type, or is out of range.
+    """
+
+    count: int = 16
+    idle: int = 10_000_000
+    rule: PacketRule | None = None
+
+    def __post_init__(self) -> None:
+        check_arguments(self)
+        check_size("cameras", self.count, 1, MOST_CAMERAS)
+        check_size("idle", self.idle, 1, LONGEST_IDLE)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,6 +56,7 @@ class TritonOptions:
             configuration stays, and with it all other options but `name`.
         trust: what the server requires of the bundle when it loads it.
         engine: for the backend "tensorrt", the name of the engine; None takes the last built one of TensorRT.
+        cameras: how cameras are served, if the bundle is stepwise.
 
     Raises:
         BadInput: an attribute has another type, or is out of range.
@@ -44,6 +70,7 @@ class TritonOptions:
     new_version: bool = False
     trust: Trust = dataclasses.field(default_factory=Trust)
     engine: str | None = None
+    cameras: CameraOptions = dataclasses.field(default_factory=CameraOptions)
 
     def __post_init__(self) -> None:
         check_arguments(self)
@@ -52,6 +79,11 @@ class TritonOptions:
             for name in ("backend", "instances", "max_batch", "delay"):
                 if getattr(self, name) != getattr(kept, name):
                     raise BadInput(f"`new_version` keeps the configuration of the model; leave `{name}` out")
+            if self.cameras != kept.cameras:
+                raise BadInput(
+                    "`new_version` keeps the configuration of the model; leave `cameras`, `idle`, `window` and what "
+                    "belongs to it out"
+                )
         check_choice("backend", self.backend, [each.value for each in TritonBackend])
         check_size("instances", self.instances, 1, MOST_INSTANCES)
         if self.max_batch is not None:
@@ -59,6 +91,8 @@ class TritonOptions:
         check_size("delay", self.delay, 0, LONGEST_DELAY)
         if self.engine is not None and self.backend != TritonBackend.TENSORRT.value:
             raise BadInput(f"`engine` {self.engine} is for the `backend` tensorrt; give it, too, or leave `engine` out")
+        if self.cameras.rule is not None and self.backend != TritonBackend.PYTHON.value:
+            raise BadInput("`window` is for the `backend` python, which cuts events into windows; leave it out")
         if self.name is not None and not _NAME.fullmatch(self.name):
             raise BadInput(
                 f"`name` {self.name} must have letters, digits and the characters _ . - only, and begin with a letter "

@@ -62,23 +62,26 @@ def next_version(model: Path) -> Path:
     return model / str(max(numbers, default=0) + 1)
 
 
-def copy_bundle(bundle: Bundle, version: Path) -> None:
-    """Copy a whole bundle into the folder of a model's version, with its signatures and engines."""
+def copy_bundle(bundle: Bundle, folder: Path) -> None:
+    """Copy a whole bundle into a folder, which is made, with its signatures and engines."""
 
-    def left_out(folder: str, names: list[str]) -> set[str]:
-        return {name for name in names if is_of_git(name)} if Path(folder) == bundle.path else set()
+    def left_out(of: str, names: list[str]) -> set[str]:
+        return {name for name in names if is_of_git(name)} if Path(of) == bundle.path else set()
 
-    version.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(bundle.path, version / BUNDLE, ignore=left_out)
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(bundle.path, folder / BUNDLE, ignore=left_out)
 
 
-def write_model(version: Path, of: str) -> None:
-    """Write the model.py of the Python backend.
+def write_version(model: Path, bundle: Bundle, of: str) -> None:
+    """Write the next version of a model: a copy of the bundle, and the model.py of the Python backend.
 
     Args:
-        version: the folder of the model's version.
-        of: the class of `tcja_runtime` that is the model, "module.Class".
+        model: the folder of the model.
+        bundle: the bundle.
+        of: the class of `tcja_runtime` that runs it, "module.Class".
     """
+    version = next_version(model)
+    copy_bundle(bundle, version)
     module, _, name = of.rpartition(".")
     (version / MODEL).write_text(
         f'"""The bundle in {BUNDLE}, run by tcja_runtime, which the server\'s Python must have."""\n\n'

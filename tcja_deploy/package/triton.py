@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from tcja_deploy.console import Progress, silent
 from tcja_deploy.formatting import si
 from tcja_deploy.package.configuration import read
 from tcja_deploy.package.onnx_stream import write_onnx_stream
-from tcja_deploy.package.options import Packaged, TritonOptions
+from tcja_deploy.package.options import CameraOptions, Packaged, TritonOptions
 from tcja_deploy.package.own_backends import write_onnx_windows, write_plan_windows
 from tcja_deploy.package.repository import new_models, new_version, next_version
+from tcja_deploy.package.streams import STREAM, add_streams, write_streams
 from tcja_deploy.package.windows import add_windows, shared_memory, write_windows
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.choices import TritonBackend
@@ -23,6 +25,8 @@ _WINDOWS = {
     TritonBackend.TENSORRT.value: write_plan_windows,
 }
 """By backend, what writes the model of whole windows."""
+_STREAMS = {TritonBackend.PYTHON.value: write_streams, TritonBackend.ONNXRUNTIME.value: write_onnx_stream}
+"""By backend, what writes the model of streams."""
 _OF_A_CONTAINER = 64 * 2**20
 """The shared memory of a container of Docker without the option --shm-size."""
 
@@ -30,9 +34,10 @@ _OF_A_CONTAINER = 64 * 2**20
 def package_triton(
     path: Path | str, repository: Path | str, options: TritonOptions, progress: Progress | None = None
 ) -> Packaged:
-    """Write a bundle into a Triton model repository, as the model NAME. It is written as a whole or not at all.
+    """Write a bundle into a Triton model repository: the model NAME, and NAME_stream if the bundle is stepwise.
 
-    For ONNX Runtime, a stepwise bundle has a second model, NAME_stream, which takes a frame a request.
+    They are written as a whole or not at all. NAME_stream takes the frames or the events of cameras as they come; for
+    ONNX Runtime it takes a frame a request. There is none for TensorRT.
 
     Args:
         path: the bundle. It is copied into the repository.
@@ -41,8 +46,9 @@ def package_triton(
         progress: where progress is shown; None shows nothing.
 
     Raises:
-        BadInput: the bundle is damaged, or is not signed as required; the repository has such a model already, or
-            cannot be written; or an option does not fit the bundle.
+        BadInput: the bundle is damaged, or is not signed as required; or is not stepwise, and there are options for
+            cameras; the repository has such a model already, or cannot be written; or an option does not fit the
+            bundle.
         ParityNotMet: a model for ONNX Runtime does not give the bundle's answers.
         Unavailable: the package tritonclient, or one that the backend needs here, is not installed; or the disk is
             full.
@@ -53,23 +59,30 @@ def package_triton(
         bundle = Bundle.open(path, options.trust)
     name = options.model(path)
     models = {name: _WINDOWS[options.backend]}
-    if options.backend == TritonBackend.ONNXRUNTIME.value and bundle.manifest.streaming:
-        models[f"{name}_stream"] = write_onnx_stream
-    with progress.step("write the models"):
+    answers = bundle.manifest.classes or options.backend != TritonBackend.PYTHON.value
+    if options.backend in _STREAMS and bundle.manifest.streaming and answers:
+        models[name + STREAM] = _STREAMS[options.backend]
+    elif options.cameras != CameraOptions():
+        raise BadInput(
+            f"there is no model of streams of {path} for the backend {options.backend}, so leave `cameras`, `idle` and "
+            "`window` out; or export a network of events with `streaming`, and choose another `backend`"
+        )
+    with progress.step("write the models"), contextlib.ExitStack() as written:
         if options.new_version:
-            with new_version(repository / name) as folder:
-                config = read(repository / name)
+            for each, add in ((name, add_windows), (name + STREAM, add_streams))[: len(models)]:
+                folder = written.enter_context(new_version(repository / each))
+                config = read(repository / each)
                 if config.backend != TritonBackend.PYTHON.value:
                     raise BadInput(
-                        f"{repository / name} is a model of Triton's {config.backend} backend, which gets no "
+                        f"{repository / each} is a model of Triton's {config.backend} backend, which gets no "
                         "`new_version` here; package the bundle under another `name`"
                     )
-                add_windows(folder, config, bundle)
+                add(folder, config, bundle)
         else:
-            with new_models(repository, tuple(models)) as folders:
-                for folder, (each, write) in zip(folders, models.items(), strict=True):
-                    write(folder, each, bundle, options)
-                _note_shared_memory(bundle, options, progress)
+            folders = written.enter_context(new_models(repository, tuple(models)))
+            for folder, (each, write) in zip(folders, models.items(), strict=True):
+                write(folder, each, bundle, options)
+            _note_shared_memory(bundle, options, progress)
     version = int(next_version(repository / name).name) - 1
     return Packaged(folder=repository, models=tuple(models), version=version, backend=options.backend)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from tcja_deploy.package.configuration import (
     LABELS,
     WARM_UP,
     WARM_UP_FILE,
+    check_fits,
     instances,
     label_lines,
     protobuf,
@@ -24,7 +24,7 @@ from tcja_deploy.package.configuration import (
     warm_up,
 )
 from tcja_deploy.package.options import TritonOptions
-from tcja_deploy.package.repository import copy_bundle, next_version, write_model
+from tcja_deploy.package.repository import write_version
 from tcja_runtime.budget import batch_size
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.errors import BadInput
@@ -39,16 +39,14 @@ _KEYS = "keys"
 
 def write_windows(folder: Path, name: str, bundle: Bundle, options: TritonOptions) -> None:
     """Write the model NAME of a repository into a new folder."""
-    _write_version(folder, bundle)
+    write_version(folder, bundle, _CLASS)
     contract = bundle.manifest.input
     (folder / WARM_UP).mkdir()
     window = golden.windows(bundle, contract)[:1]
     (folder / WARM_UP / WARM_UP_FILE).write_bytes(np.ascontiguousarray(window, "<f4").tobytes())
     if bundle.manifest.classes:
         (folder / LABELS).write_text(label_lines(bundle.manifest.classes), encoding="utf-8")
-    for name_of_copy, key in _keys(options).items():
-        (folder / _KEYS).mkdir(exist_ok=True)
-        shutil.copyfile(key, folder / name_of_copy)
+    copy_keys(folder, options)
     (folder / CONFIG).write_text(text(windows_config(name, bundle, options)), encoding="utf-8")
 
 
@@ -63,34 +61,14 @@ def add_windows(folder: Path, config: Any, bundle: Bundle) -> None:
     Raises:
         BadInput: the configuration is not that of a model of whole windows, or does not fit the bundle.
     """
-    name = config.name
-    wanted = windows_config(name, bundle, TritonOptions(max_batch=config.max_batch_size))
+    wanted = windows_config(config.name, bundle, TritonOptions(max_batch=config.max_batch_size))
     labels = label_lines(bundle.manifest.classes)
-    for field in ("backend", "max_batch_size", "input", "output"):
-        found, new = getattr(config, field), getattr(wanted, field)
-        if found != new:
-            raise BadInput(
-                f"{name}: the field {field} of its configuration does not fit this bundle ({_said(found)}, and not "
-                f"{_said(new)}); package it under another `name`"
-            )
+    check_fits(config, wanted)
     if bundle.manifest.classes and (folder / LABELS).read_text(encoding="utf-8") != labels:
         raise BadInput(
             f"{folder.name}: its {LABELS} has other classes than this bundle; package it under another `name`"
         )
-    _write_version(folder, bundle)
-
-
-def _said(value: Any) -> str:
-    """A value of a configuration in a line."""
-    parts = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-    return ", ".join(" ".join(str(each).split()) for each in parts)
-
-
-def _write_version(folder: Path, bundle: Bundle) -> None:
-    """Write the next version of a model: its bundle, and the code that runs it."""
-    version = next_version(folder)
-    copy_bundle(bundle, version)
-    write_model(version, _CLASS)
+    write_version(folder, bundle, _CLASS)
 
 
 def windows_config(name: str, bundle: Bundle, options: TritonOptions) -> Any:
@@ -114,6 +92,13 @@ def windows_config(name: str, bundle: Bundle, options: TritonOptions) -> Any:
     for key, value in parameters(options).items():
         config.parameters[key].string_value = value
     return config
+
+
+def copy_keys(folder: Path, options: TritonOptions) -> None:
+    """Copy the public keys that the server requires a signature of into the folder of a model."""
+    for name, key in _keys(options).items():
+        (folder / _KEYS).mkdir(exist_ok=True)
+        shutil.copyfile(key, folder / name)
 
 
 def parameters(options: TritonOptions) -> dict[str, str]:

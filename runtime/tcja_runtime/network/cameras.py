@@ -108,11 +108,22 @@ class Cameras:
         return self._watch.unlike
 
     def take(self, messages: Sequence[Message]) -> list[Answer | TcjaError]:
-        """Take messages of different cameras. Returns the answer to each, or the error for its sender.
+        """Take messages, several of a camera in their order. Returns the answer to each, or the error for its sender.
 
         After an error about a frame, the state of its camera is as before, and the camera can send another. After an
         error about a packet, and after one that is not about the message itself, the stream of the camera has ended.
         """
+        answers: list[Answer | TcjaError] = []
+        rest = list(messages)
+        while rest:  # as many as are of different cameras
+            keys = [message.camera for message in rest]
+            until = next((i for i, key in enumerate(keys) if key in keys[:i]), len(rest))
+            answers += self._taken(rest[:until])
+            rest = rest[until:]
+        return answers
+
+    def _taken(self, messages: Sequence[Message]) -> list[Answer | TcjaError]:
+        """`take` for messages of different cameras."""
         for message in messages:
             if message.camera in self._open:
                 self._open.move_to_end(message.camera)
@@ -123,11 +134,11 @@ class Cameras:
                 self._push(frames)
         except BaseException:  # some frames have run, and some have not
             for message in messages:
-                self._forget(message.camera)
+                self.forget(message.camera)
             raise
         for turn in live:
             if turn.message.end or turn.error:
-                self._forget(turn.message.camera)
+                self.forget(turn.message.camera)
         return [turn.answer() if isinstance(turn, _Turn) else turn for turn in turns]
 
     def _begun(self, message: Message) -> _Turn | TcjaError:
@@ -139,13 +150,13 @@ class Cameras:
             return _Turn(message, camera, self._frames(camera, message))
         except TcjaError as error:
             if message.start or message.end:
-                self._forget(message.camera)
+                self.forget(message.camera)
             return error
 
     def _start(self, message: Message) -> None:
-        self._forget(message.camera)
+        self.forget(message.camera)
         if not self._free:
-            self._forget(next(iter(self._open)))
+            self.forget(next(iter(self._open)))
         rule, place = message.rule or self._rule, self._free.pop()
         collector = None if self._watch.over else Collector(self._contract)
         self._open[message.camera] = _Camera(place, rule, collector)
@@ -162,7 +173,8 @@ class Cameras:
             raise BadInput("`window` and `form` are given at the start of a stream; leave them out, or start again")
         return camera
 
-    def _forget(self, key: Key) -> None:
+    def forget(self, key: Key) -> None:
+        """End the stream of a camera, if it has one. Its windows that are open are dropped."""
         camera = self._open.pop(key, None)
         if camera is not None:
             self._dropped += camera.dropped

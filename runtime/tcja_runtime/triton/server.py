@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.choices import AUTO
 from tcja_runtime.errors import BadInput, TcjaError, Unavailable, user_error
 from tcja_runtime.files.text import one_line
 from tcja_runtime.network.network import Network, load
+from tcja_runtime.signing.trust import Trust
 
 logger = logging.getLogger("tcja_runtime")
 BUNDLE = "model.bundle"
@@ -60,17 +62,47 @@ def loaded(arguments: Arguments) -> Network:
         Unavailable: this machine lacks something that the network needs, or the server cannot read NumPy's arrays.
     """
     check_arrays()
-    folder, given = Path(arguments["model_repository"]), parameters(arguments)
+    trust = _trust(arguments)
     network = load(
-        folder / arguments["model_version"] / BUNDLE,
-        backend=given.get(BACKEND, AUTO),
+        _bundle(arguments),
+        backend=parameters(arguments).get(BACKEND, AUTO),
+        trust_engine=trust.trust_engine,
+        require_signature=trust.require_signature,
+        public_keys=trust.public_keys,
+    )
+    log(arguments, str(network))
+    return network
+
+
+def opened(arguments: Arguments) -> Bundle:
+    """Open a model's bundle, without loading its network. It is checked as for `loaded`.
+
+    Raises:
+        BadInput: as for `loaded`.
+        Unavailable: the server cannot read NumPy's arrays.
+    """
+    check_arrays()
+    return Bundle.open(_bundle(arguments), _trust(arguments), to_run=True)
+
+
+def log(arguments: Arguments, text: str) -> None:
+    """Write a line about a model into the log of the server."""
+    utils().Logger.log_info(one_line(f"{arguments['model_name']} version {arguments['model_version']}: {text}"))
+
+
+def _bundle(arguments: Arguments) -> Path:
+    """The folder of a model's bundle."""
+    return Path(arguments["model_repository"]) / arguments["model_version"] / BUNDLE
+
+
+def _trust(arguments: Arguments) -> Trust:
+    """What the parameters of a model require of its bundle."""
+    folder, given = Path(arguments["model_repository"]), parameters(arguments)
+    return Trust(
         trust_engine=_is_on(given, TRUST_ENGINE),
         require_signature=_is_on(given, REQUIRE_SIGNATURE),
-        public_keys=[folder / name for name in given.get(PUBLIC_KEYS, "").split(",") if name],
+        public_keys=tuple(folder / name for name in given.get(PUBLIC_KEYS, "").split(",") if name),
     )
-    loaded_as = f"{arguments['model_name']} version {arguments['model_version']}"
-    utils().Logger.log_info(one_line(f"{loaded_as}: {network}"))
-    return network
 
 
 def _is_on(given: Mapping[str, str], name: str) -> bool:
@@ -110,7 +142,7 @@ def refused(error: BaseException) -> Any:
         logger.error("a bug in tcja_runtime, please report it", exc_info=error)
         text, code = f"a bug in tcja_runtime: {type(error).__name__}: {error}", module.TritonError.INTERNAL
     else:
-        text = str(known)
+        text = str(known).replace("`form`", f"`{FORMAT}`")  # an argument of `tcja_runtime`
         code = module.TritonError.INVALID_ARG if isinstance(known, BadInput) else module.TritonError.UNAVAILABLE
     return module.InferenceResponse([], module.TritonError(text, code))
 

@@ -31,7 +31,7 @@ GROUPS = {
     "Origin": "--trust-engine --require-signature --public-key --key --certificate --certificate-chain --sigstore "
     "--identity-token",
     "Running": "--backend --canonical --warm-up --device --top --seconds --windows",
-    "Server": "--name --instances --max-batch --delay --new-version --engine",
+    "Server": "--name --instances --max-batch --delay --new-version --cameras --idle --engine",
     "Output": "--out --report --picture --view --csv --json --verbose",
 }
 """The groups of options in the order of the help, and the first flag of each option in them."""

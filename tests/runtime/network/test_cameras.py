@@ -149,6 +149,20 @@ def test_a_start_forgets_what_was_sent_before(bundle):
     assert "no stream of camera 1 is open" in error(cameras, frame=sent[3])
 
 
+def test_a_camera_may_end_and_start_in_one_batch(bundle):
+    cameras, sent = opened(bundle, 2), frames(1)
+    found = cameras.take(
+        [
+            Message(camera=1, start=True, frame=sent[0]),
+            Message(camera=2, start=True, frame=sent[0]),
+            Message(camera=1, frame=sent[1], end=True),
+            Message(camera=1, start=True, frame=sent[1]),
+        ]
+    )
+    assert [len(answer(each).windows) for each in found] == [0, 0, 1, 0]
+    assert len(cameras) == 2
+
+
 def test_the_camera_that_was_silent_the_longest_makes_room(bundle):
     """But none that sends in the same batch."""
     cameras, sent = opened(bundle, 2), frames(0)
