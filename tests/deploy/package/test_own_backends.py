@@ -72,6 +72,14 @@ def test_a_gpu_would_compute_exactly(counted, tmp_path):
     assert [each.kind for each in config.instance_group] == [config.instance_group[0].KIND_CPU]
 
 
+def test_quantised_products_stay_in_float32(counted, tmp_path):
+    """ONNX Runtime's basic optimisations leave them as they are; the others make products of int8 of them (QGemm)."""
+    bundle = Bundle.open(counted)
+    quantised = dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, precision="int8"))
+    write_onnx_windows(tmp_path, "clothes", quantised, TritonOptions())
+    assert config_of(tmp_path).optimization.graph.level == -1
+
+
 def test_other_answers_are_not_packaged(counted, tmp_path, monkeypatch):
     opened = own_backends.OnnxRuntimeSession.open
 

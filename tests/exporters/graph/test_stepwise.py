@@ -122,7 +122,8 @@ def test_every_reset(spec, exported, tmp_path):
     for again in range(2):  # the second window of a stream starts from rest, too
         windows = counts(4, seed=again)
         np.testing.assert_array_equal(pushed(streams, windows), both.whole(windows)[0])
-    check_in_any_order(both, counts(6, seed=2))
+    if spec.v_initial:  # the joined model begins there by itself
+        check_in_any_order(both, counts(6, seed=2))
 
 
 @pytest.mark.parametrize(
