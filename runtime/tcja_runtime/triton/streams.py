@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.backends.proven import Watched
 from tcja_runtime.bundle.manifest import Manifest
 from tcja_runtime.choices import AUTO, PROVIDERS
 from tcja_runtime.data.sliding_windows import Window
@@ -26,6 +27,7 @@ from tcja_runtime.network.camera_messages import Answer, Message
 from tcja_runtime.network.cameras import Cameras
 from tcja_runtime.streaming.packets import PacketRule
 from tcja_runtime.triton import server
+from tcja_runtime.triton.metrics import Metrics
 
 WINDOW, HOP = "window", "hop"
 """The parameters, of a model in config.pbtxt and of the first request of a camera, that say how its events are cut."""
@@ -42,6 +44,7 @@ class CameraStreams:
     """A model of Triton's Python backend, the `TritonPythonModel` of a model.py."""
 
     _cameras: Cameras
+    _metrics: Metrics
     _manifest: Manifest
     _given: dict[str, str]
 
@@ -64,6 +67,7 @@ class CameraStreams:
             )
         except TcjaError as error:
             raise server.not_loaded(error) from None
+        self._metrics = Metrics.open(args, bundle.sha256)
         room, together = self._cameras.size, self._cameras.together
         server.log(args, f"room for {room} cameras; frames of {together} of them run in one batch")
 
@@ -85,7 +89,17 @@ class CameraStreams:
             found = [error] * len(messages)
         for place, one in zip(places, found, strict=True):
             responses[place] = server.answered(self._outputs(one)) if isinstance(one, Answer) else server.refused(one)
+        answers = [one for one in found if isinstance(one, Answer)]
+        self._metrics.answered(sum(len(one.windows) for one in answers))
+        self._metrics.refused(len(requests) - len(answers))
+        if self._metrics.due():
+            self._metrics.streams(len(self._cameras), self._cameras.dropped)
+            self._metrics.watched(Watched(inputs=self._cameras.unlike, firing="", drifted=None, layers={}))
         return responses
+
+    def finalize(self) -> None:
+        """Say that the model ends."""
+        self._metrics.close()
 
     def _message(self, request: Any) -> Message:
         """What a request says.

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.backends.proven import WATCHED, InputWatch, Watched
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.errors import BadInput, TcjaError
 from tcja_runtime.network import inputs
@@ -36,6 +37,7 @@ class WholeWindows:
 
     _network: Network
     _metrics: Metrics
+    _watch: InputWatch
 
     def initialize(self, args: server.Arguments) -> None:
         """Load the bundle.
@@ -47,7 +49,8 @@ class WholeWindows:
             self._network = server.loaded(args)
         except TcjaError as error:
             raise server.not_loaded(error) from None
-        self._metrics = Metrics.open(args, self._network)
+        self._metrics = Metrics.open(args, self._network.info.sha256)
+        self._watch = InputWatch(self._network.info.taken.proven, span=WATCHED)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer requests: a response for each, in their order."""
@@ -65,14 +68,21 @@ class WholeWindows:
             else:
                 responses[one.place] = server.answered({self._network.info.output: outcome})
                 answered.append(one.windows)
-        self._metrics.answered(sum(map(len, answered)), answered[0] if answered else None)
+        self._metrics.answered(sum(map(len, answered)))
         self._metrics.refused(len(requests) - len(answered))
+        if answered and self._metrics.due():
+            self._metrics.watched(self._watched(answered[0]))
         return responses
 
     def finalize(self) -> None:
         """Free the memory of the network."""
         self._metrics.close()
         self._network.close()
+
+    def _watched(self, windows: Floats) -> Watched:
+        """What is known of the windows. Of these [N, ...], the first is compared with those of the proof."""
+        self._watch.add(windows[:1])
+        return dataclasses.replace(self._network.watched, inputs=self._watch.unlike)
 
     def _windows(self, request: Any) -> Floats:
         """The windows of a request, float32 [N, ...].

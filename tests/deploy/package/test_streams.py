@@ -18,6 +18,8 @@ import pytest
 
 import tcja_runtime as tcja
 from tcja_deploy.cli import app
+from tcja_runtime.bundle.bundle import Bundle
+from tcja_runtime.triton.metrics import EVERY
 
 from ... import networks
 from ...servers import Server, serving, until
@@ -301,6 +303,30 @@ def test_a_new_bundle_takes_over_and_no_stream_is_lost(server, camera, bundle):
         client.unload_model("newer_stream")
     assert k > T
     shutil.rmtree(server.repository / "newer_stream")
+
+
+def test_what_the_server_says_of_its_streams(server, camera, bundle):
+    """Windows, refused requests, open streams, and events that came too late, also after the stream has ended."""
+    names = ("windows_total", "refused_requests_total", "dropped_events_total", "open_streams")
+
+    def told() -> list[float]:
+        return [server.metric(f"tcja_{name}", model="cameras_stream") for name in names]
+
+    one, late = camera("grpc", 301), drawn(40, 1, seconds=0.05)
+    time.sleep(EVERY)
+    one.send(packet=atis(drawn(3_000, 1, seconds=0.35)), start=True)
+    until(lambda: told()[3] == 1)
+    before = told()
+    result = one.send(packet=atis(late))
+    assert result.as_numpy("dropped").tolist() == [[40]]
+    one.refused(frame=frames(1)[0])
+    one.send(packet=b"", end=True)
+    time.sleep(EVERY)
+    camera("grpc", 302).send(frame=frames(1)[0], start=True, end=True)
+    until(lambda: told() == [before[0] + 1, before[1] + 1, before[2] + 40, 0])
+    loaded = {"model": "cameras_stream", "bundle": Bundle.open(bundle).sha256}
+    assert server.metric("tcja_loaded_instances", **loaded) == 1
+    assert server.metric("tcja_unlike_proof", model="cameras_stream", kind="inputs") in (0, 1)
 
 
 def test_a_new_version_of_both_models(bundle, tmp_path):
