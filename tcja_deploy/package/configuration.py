@@ -10,9 +10,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.data.contract import InputContract
 from tcja_runtime.errors import BadInput, Unavailable, first_line
+from tcja_runtime.evidence import golden
 from tcja_runtime.files import limits
 from tcja_runtime.files.reading import read_file
 
@@ -20,6 +23,8 @@ CONFIG = "config.pbtxt"
 LABELS = "labels.txt"
 WARM_UP, WARM_UP_FILE = "warmup", "window"
 """The folder of the server's warm-up data, and the file in it: the first golden window."""
+INITIAL = "initial_state"
+"""The folder of the files with the initial values of states."""
 
 
 def protobuf() -> Any:
@@ -48,11 +53,13 @@ def read(folder: Path) -> Any:
     """Returns the configuration of a model in a repository, a `ModelConfig`.
 
     Raises:
-        BadInput: its file is too large, or is not the configuration of a model.
+        BadInput: there is no such model, or its file is too large, or is not the configuration of a model.
     """
     from google.protobuf import text_format
 
     file = folder / CONFIG
+    if not file.is_file():
+        raise BadInput(f"{folder} is not a model of a repository, so it gets no `new_version`; leave the option out")
     written = read_file(file, limits.SETTINGS)
     try:
         return text_format.Parse(written.decode(), protobuf().ModelConfig())
@@ -60,23 +67,37 @@ def read(folder: Path) -> Any:
         raise BadInput(f"{file} is not the configuration of a model: {first_line(error)}") from error
 
 
-def check_fits(config: Any, wanted: Any) -> None:
-    """Check that the configuration of a model fits another bundle, which becomes its next version.
+def check_fits(model: Path, other: Path) -> None:
+    """Check that the configuration of a model, and the files that it names, fit another bundle.
 
     Args:
-        config: the configuration that the model has.
-        wanted: the one that it would get.
+        model: the folder of the model.
+        other: the folder of the model that would be written of the bundle.
 
     Raises:
-        BadInput: it does not.
+        BadInput: they do not.
     """
-    for field in ("backend", "max_batch_size", "input", "output"):
+    config, wanted = read(model), read(other)
+    for field in ("backend", "max_batch_size", "input", "output", "optimization"):
         found, new = getattr(config, field), getattr(wanted, field)
         if found != new:
             raise BadInput(
                 f"{config.name}: the field {field} of its configuration does not fit this bundle ({_said(found)}, and "
                 f"not {_said(new)}); package it under another `name`"
             )
+    if (other / LABELS).exists() and not _same(model / LABELS, other / LABELS):
+        raise BadInput(
+            f"{config.name}: its {LABELS} has other classes than this bundle; package it under another `name`"
+        )
+    states = [each.sequence_batching.state for each in (config, wanted)]
+    files = [(model / INITIAL / each.name, each) for each in sorted((other / INITIAL).glob("*"))]
+    if states[0] != states[1] or not all(_same(one, another) for one, another in files):
+        raise BadInput(f"{config.name}: its states are not those of this bundle; package it under another `name`")
+
+
+def _same(file: Path, other: Path) -> bool:
+    """Whether a file has the content of another one."""
+    return file.is_file() and file.read_bytes() == other.read_bytes()
 
 
 def _said(value: Any) -> str:
@@ -125,6 +146,16 @@ def warm_up(messages: Any, contract: InputContract, sizes: Iterable[int]) -> lis
     ]
 
 
-def label_lines(classes: Iterable[str]) -> str:
-    """Returns the content of `LABELS`: a name on each line, with what would end a line replaced."""
-    return "".join(f"{' '.join(name.split()) or '-'}\n" for name in classes)
+def write_data(folder: Path, bundle: Bundle) -> None:
+    """Write the files that the configuration of a model of whole windows names: its warm-up, and its labels."""
+    (folder / WARM_UP).mkdir()
+    window = golden.windows(bundle, bundle.manifest.input)[:1]
+    (folder / WARM_UP / WARM_UP_FILE).write_bytes(np.ascontiguousarray(window, "<f4").tobytes())
+    write_labels(folder, bundle)
+
+
+def write_labels(folder: Path, bundle: Bundle) -> None:
+    """Write the names of the classes, if the network has any: each on a line, with what would end a line replaced."""
+    lines = [f"{' '.join(name.split()) or '-'}\n" for name in bundle.manifest.classes]
+    if lines:
+        (folder / LABELS).write_text("".join(lines), encoding="utf-8")

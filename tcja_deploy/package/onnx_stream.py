@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tcja_deploy.package.agreement import Tensors
-from tcja_deploy.package.configuration import protobuf
+from tcja_deploy.package.configuration import INITIAL, protobuf, write_labels
 from tcja_deploy.package.options import TritonOptions
 from tcja_deploy.package.own_backends import (
     MODEL,
+    first_version,
     new_config,
     output,
     parsed,
@@ -26,8 +27,7 @@ from tcja_deploy.package.own_backends import (
     unlike,
     write_config,
 )
-from tcja_deploy.package.repository import next_version
-from tcja_deploy.package.served import INITIAL, Request, Served
+from tcja_deploy.package.served import Request, Served
 from tcja_runtime.backends.stepwise import Streams
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.stepwise import HEAD, TAIL
@@ -51,7 +51,7 @@ def write_onnx_stream(folder: Path, name: str, bundle: Bundle, options: TritonOp
     messages, manifest = protobuf(), bundle.manifest
     head, tail = (parsed(bundle.read(file)) for file in (HEAD, TAIL))
     made = implicit_state.joined(head, tail, manifest.streaming, manifest.time_steps)
-    config = new_config(name, bundle, options, "onnxruntime", MODEL)
+    config = new_config(name, options, "onnxruntime", MODEL)
     config.max_batch_size = options.max_batch or 1
     set_onnxruntime(config, bundle)
     contract = manifest.input
@@ -75,8 +75,8 @@ def write_onnx_stream(folder: Path, name: str, bundle: Bundle, options: TritonOp
             (folder / INITIAL / first.data_file).write_bytes(content)
         else:
             first.zero_data = True
-    version = next_version(folder)
-    version.mkdir()
+    write_labels(folder, bundle)
+    version = first_version(folder, bundle)
     model = Model(bundle.path / HEAD, made.model.SerializeToString(), bundle.read(WEIGHTS))
     write_model(model, version / MODEL)
     write_config(config, folder, bundle, Tensors.of_onnx(made.model))

@@ -11,7 +11,6 @@ golden windows, to the bit, with the options of its configuration. An engine is 
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +21,14 @@ from tcja_deploy.package.agreement import Tensors
 from tcja_deploy.package.configuration import (
     CONFIG,
     LABELS,
-    WARM_UP,
-    WARM_UP_FILE,
-    label_lines,
     protobuf,
     text,
     warm_up,
+    write_data,
 )
 from tcja_deploy.package.engine import chosen_engine
 from tcja_deploy.package.options import TritonOptions
-from tcja_deploy.package.repository import next_version
+from tcja_deploy.package.repository import FIRST
 from tcja_deploy.package.served import Request, Served
 from tcja_runtime.backends.onnxruntime import EXACT, OnnxRuntimeSession
 from tcja_runtime.budget import batch_size
@@ -45,8 +42,6 @@ from tcja_runtime.files.folder import read_model, write_model
 from tcja_runtime.model_file.tensor_names import SPIKE_COUNTS
 
 MODEL, PLAN = "model.onnx", "model.plan"
-MANIFEST_SHA256, ENGINE = "manifest_sha256", "engine"
-"""The parameters of a model that say what it was made of. The backends do not read them."""
 
 _PROVEN = 2
 """The number of golden windows that a model is proven with."""
@@ -62,12 +57,11 @@ def write_onnx_windows(folder: Path, name: str, bundle: Bundle, options: TritonO
         BadInput: the bundle contradicts itself.
         Unavailable: a package is missing.
     """
-    config = new_config(name, bundle, options, "onnxruntime", MODEL)
+    config = new_config(name, options, "onnxruntime", MODEL)
     config.max_batch_size = options.max_batch or batch_size(bundle.manifest.signature)
     set_onnxruntime(config, bundle)
     _add_windows(config, folder, bundle, options)
-    version = next_version(folder)
-    version.mkdir()
+    version = first_version(folder, bundle)
     write_model(read_model(bundle, PLAIN_MODEL), version / MODEL)
     write_config(config, folder, bundle, Tensors.of_onnx(parsed(bundle.read(PLAIN_MODEL))))
     served, source = Served.open(folder), bundle.manifest.input.name
@@ -96,39 +90,42 @@ def write_plan_windows(folder: Path, name: str, bundle: Bundle, options: TritonO
         raise BadInput(
             f"`max_batch` {options.max_batch} is more than engine {engine.name} takes, which is {info.batch[2]}"
         )
-    config = new_config(name, bundle, options, "tensorrt", PLAN)
+    config = new_config(name, options, "tensorrt", PLAN)
     messages = protobuf()
     config.max_batch_size = options.max_batch or info.batch[2]
     config.instance_group[0].kind = messages.ModelInstanceGroup.KIND_GPU
     config.dynamic_batching.preferred_batch_size.append(min(info.batch[1], config.max_batch_size))
-    config.parameters[ENGINE].string_value = engine.name
     _add_windows(config, folder, bundle, options)
-    version = next_version(folder)
-    version.mkdir()
+    version = first_version(folder, bundle)
     (version / PLAN).write_bytes(engine.plan())
     write_config(config, folder, bundle, Tensors.of_engine(info))
 
 
-def new_config(name: str, bundle: Bundle, options: TritonOptions, backend: str, file: str) -> Any:
+def new_config(name: str, options: TritonOptions, backend: str, file: str) -> Any:
     """Return the start of a configuration.
 
     Args:
         name: the name of the model.
-        bundle: the bundle.
         options: how the model runs.
         backend: the name of the backend.
         file: the name of the model's file.
     """
     messages = protobuf()
     kind = messages.ModelInstanceGroup.KIND_CPU
-    config = messages.ModelConfig(
+    return messages.ModelConfig(
         name=name,
         backend=backend,
         default_model_filename=file,
         instance_group=[messages.ModelInstanceGroup(count=options.instances, kind=kind)],
     )
-    config.parameters[MANIFEST_SHA256].string_value = hashlib.sha256(bundle.read(MANIFEST)).hexdigest()
-    return config
+
+
+def first_version(folder: Path, bundle: Bundle) -> Path:
+    """Make the folder of the first version of a model, with the bundle's manifest, which says what it is made of."""
+    version = folder / FIRST
+    version.mkdir()
+    (version / MANIFEST).write_bytes(bundle.read(MANIFEST))
+    return version
 
 
 def set_onnxruntime(config: Any, bundle: Bundle) -> None:
@@ -185,8 +182,6 @@ def write_config(config: Any, folder: Path, bundle: Bundle, model: Tensors) -> N
     Raises:
         BadInput: it does not say what the model says, as the bundle contradicts itself.
     """
-    if any(each.label_filename for each in config.output):
-        (folder / LABELS).write_text(label_lines(bundle.manifest.classes), encoding="utf-8")
     wrong = agreement.disagreements(config, model)
     if wrong:
         raise BadInput(f"{bundle.path} cannot be packaged, as its model is not what its manifest says: {wrong[0]}")
@@ -204,6 +199,4 @@ def _add_windows(config: Any, folder: Path, bundle: Bundle, options: TritonOptio
         config.output.add(name=SPIKE_COUNTS, data_type=messages.TYPE_INT32, dims=counts)
     config.dynamic_batching.max_queue_delay_microseconds = options.delay
     config.model_warmup.extend(warm_up(messages, contract, (1, config.max_batch_size)))
-    (folder / WARM_UP).mkdir()
-    window = golden.windows(bundle, contract)[:1]
-    (folder / WARM_UP / WARM_UP_FILE).write_bytes(np.ascontiguousarray(window, "<f4").tobytes())
+    write_data(folder, bundle)

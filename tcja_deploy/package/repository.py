@@ -7,12 +7,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from tcja_deploy.package.configuration import CONFIG
 from tcja_runtime.bundle.bundle import Bundle, is_of_git
 from tcja_runtime.errors import BadInput
 from tcja_runtime.files.staging import locked, restaged, staged
 from tcja_runtime.triton.server import BUNDLE
 
+FIRST = "1"
+"""The folder of the first version of a model."""
 MODEL = "model.py"
 
 
@@ -47,11 +48,9 @@ def new_version(model: Path) -> Iterator[Path]:
     The files of the copy are hard links: replace them, and do not write into them.
 
     Raises:
-        BadInput: there is no such model, or it cannot be written.
+        BadInput: the folder cannot be written.
         Unavailable: the disk is full.
     """
-    if not (model / CONFIG).is_file():
-        raise BadInput(f"{model} is not a model of a repository, so it gets no `new_version`; leave the option out")
     with locked(model), restaged(model) as folder:
         yield folder
 
@@ -59,7 +58,7 @@ def new_version(model: Path) -> Iterator[Path]:
 def next_version(model: Path) -> Path:
     """The folder of a model's next version: the largest number in the model's folder, and one more."""
     numbers = [int(each.name) for each in model.iterdir() if each.name.isdecimal()]
-    return model / str(max(numbers, default=0) + 1)
+    return model / (str(max(numbers) + 1) if numbers else FIRST)
 
 
 def copy_bundle(bundle: Bundle, folder: Path) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tcja_deploy.package.configuration import CONFIG, protobuf
+from tcja_deploy.package.configuration import INITIAL, protobuf, read
 from tcja_runtime.backends.onnxruntime import require
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -36,8 +36,6 @@ _TYPES: Mapping[str, npt.DTypeLike] = {
     "TYPE_INT32": np.int32,
     "TYPE_BOOL": np.bool_,
 }
-INITIAL = "initial_state"
-"""The folder of the files with initial values, in the folder of the model."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,16 +71,10 @@ class Served:
         """Load a model from its folder in a repository.
 
         Raises:
-            ValueError: the configuration cannot be read, or a file of it is missing or too short.
+            BadInput: the configuration cannot be read.
             Unavailable: ONNX Runtime, or the package tritonclient, is missing.
         """
-        from google.protobuf import text_format
-
-        messages = protobuf()
-        try:
-            config = text_format.Parse((folder / CONFIG).read_text(encoding="utf-8"), messages.ModelConfig())
-        except text_format.ParseError as error:
-            raise ValueError(f"{CONFIG} is not a configuration: {error}") from error
+        config, messages = read(folder), protobuf()
         onnxruntime = require()
         model = folder / version / (config.default_model_filename or "model.onnx")
         session = onnxruntime.InferenceSession(model, _options(onnxruntime, config), ["CPUExecutionProvider"])

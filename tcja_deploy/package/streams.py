@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tcja_deploy.package.configuration import CONFIG, check_fits, protobuf, text
-from tcja_deploy.package.options import CameraOptions, TritonOptions
+from tcja_deploy.package.configuration import CONFIG, protobuf, text
+from tcja_deploy.package.options import TritonOptions
 from tcja_deploy.package.repository import write_version
 from tcja_deploy.package.windows import copy_keys, parameters, takes_events
 from tcja_runtime.bundle.bundle import Bundle
@@ -29,23 +29,6 @@ def write_streams(folder: Path, name: str, bundle: Bundle, options: TritonOption
     write_version(folder, bundle, _CLASS)
     copy_keys(folder, options)
     (folder / CONFIG).write_text(text(config), encoding="utf-8")
-
-
-def add_streams(folder: Path, config: Any, bundle: Bundle) -> None:
-    """Add a bundle to the folder of a model of streams, as its next version. The configuration stays as it is.
-
-    Args:
-        folder: the folder of the model.
-        config: its configuration, a `ModelConfig`.
-        bundle: the bundle.
-
-    Raises:
-        BadInput: the configuration is not that of a model of streams, or does not fit the bundle.
-    """
-    rule = streams.rule_of({name: value.string_value for name, value in config.parameters.items()})
-    cameras = CameraOptions(count=config.max_batch_size, rule=rule)
-    check_fits(config, streams_config(config.name, bundle, TritonOptions(cameras=cameras)))
-    write_version(folder, bundle, _CLASS)
 
 
 def streams_config(name: str, bundle: Bundle, options: TritonOptions) -> Any:

@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from tcja_deploy.console import Progress, silent
 from tcja_deploy.formatting import si
-from tcja_deploy.package.configuration import read
+from tcja_deploy.package.configuration import check_fits, read
 from tcja_deploy.package.onnx_stream import write_onnx_stream
 from tcja_deploy.package.options import CameraOptions, Packaged, TritonOptions
 from tcja_deploy.package.own_backends import write_onnx_windows, write_plan_windows
-from tcja_deploy.package.repository import new_models, new_version, next_version
-from tcja_deploy.package.streams import STREAM, add_streams, write_streams
-from tcja_deploy.package.windows import add_windows, shared_memory, write_windows
+from tcja_deploy.package.repository import FIRST, new_models, new_version, next_version
+from tcja_deploy.package.streams import STREAM, write_streams
+from tcja_deploy.package.windows import shared_memory, write_windows
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.choices import TritonBackend
 from tcja_runtime.errors import BadInput
+from tcja_runtime.files.staging import scratch
 from tcja_runtime.records import argument
+from tcja_runtime.triton.streams import rule_of
 
-_WINDOWS = {
+_Writer = Callable[[Path, str, Bundle, TritonOptions], None]
+
+_WINDOWS: dict[str, _Writer] = {
     TritonBackend.PYTHON.value: write_windows,
     TritonBackend.ONNXRUNTIME.value: write_onnx_windows,
     TritonBackend.TENSORRT.value: write_plan_windows,
 }
 """By backend, what writes the model of whole windows."""
-_STREAMS = {TritonBackend.PYTHON.value: write_streams, TritonBackend.ONNXRUNTIME.value: write_onnx_stream}
+_STREAMS: dict[str, _Writer] = {
+    TritonBackend.PYTHON.value: write_streams,
+    TritonBackend.ONNXRUNTIME.value: write_onnx_stream,
+}
 """By backend, what writes the model of streams."""
 _OF_A_CONTAINER = 64 * 2**20
 """The shared memory of a container of Docker without the option --shm-size."""
@@ -58,33 +67,56 @@ def package_triton(
     with progress.step("check the hashes"):
         bundle = Bundle.open(path, options.trust)
     name = options.model(path)
-    models = {name: _WINDOWS[options.backend]}
-    answers = bundle.manifest.classes or options.backend != TritonBackend.PYTHON.value
-    if options.backend in _STREAMS and bundle.manifest.streaming and answers:
-        models[name + STREAM] = _STREAMS[options.backend]
+    backend = read(repository / name).backend if options.new_version else options.backend
+    if backend not in _WINDOWS:
+        raise BadInput(
+            f"{repository / name} is a model of Triton's backend '{backend}', for which no bundle is packaged; choose "
+            "another `name`"
+        )
+    models = {name: _WINDOWS[backend]}
+    answers = bundle.manifest.classes or backend != TritonBackend.PYTHON.value
+    if backend in _STREAMS and bundle.manifest.streaming and answers:
+        models[name + STREAM] = _STREAMS[backend]
     elif options.cameras != CameraOptions():
         raise BadInput(
-            f"there is no model of streams of {path} for the backend {options.backend}, so leave `cameras`, `idle` and "
+            f"there is no model of streams of {path} for the backend {backend}, so leave `cameras`, `idle` and "
             "`window` out; or export a network of events with `streaming`, and choose another `backend`"
         )
     with progress.step("write the models"), contextlib.ExitStack() as written:
         if options.new_version:
-            for each, add in ((name, add_windows), (name + STREAM, add_streams))[: len(models)]:
-                folder = written.enter_context(new_version(repository / each))
-                config = read(repository / each)
-                if config.backend != TritonBackend.PYTHON.value:
-                    raise BadInput(
-                        f"{repository / each} is a model of Triton's {config.backend} backend, which gets no "
-                        "`new_version` here; package the bundle under another `name`"
-                    )
-                add(folder, config, bundle)
+            for each, write in models.items():
+                _add_version(written.enter_context(new_version(repository / each)), write, bundle)
         else:
             folders = written.enter_context(new_models(repository, tuple(models)))
             for folder, (each, write) in zip(folders, models.items(), strict=True):
                 write(folder, each, bundle, options)
             _note_shared_memory(bundle, options, progress)
     version = int(next_version(repository / name).name) - 1
-    return Packaged(folder=repository, models=tuple(models), version=version, backend=options.backend)
+    return Packaged(folder=repository, models=tuple(models), version=version, backend=backend)
+
+
+def _add_version(model: Path, write: _Writer, bundle: Bundle) -> None:
+    """Add a bundle to the folder of a model, as its next version. The configuration stays as it is.
+
+    The model is written anew elsewhere, and of that only the version is taken.
+
+    Args:
+        model: the folder of the model.
+        write: what writes models of its kind.
+        bundle: the bundle.
+
+    Raises:
+        BadInput: the configuration is not that of such a model, or does not fit the bundle.
+    """
+    config = read(model)
+    given = {name: value.string_value for name, value in config.parameters.items()}
+    most = config.max_batch_size or None
+    is_stream = config.HasField("sequence_batching")
+    cameras = CameraOptions(count=most, rule=rule_of(given)) if is_stream and most else CameraOptions()
+    with scratch() as place:
+        write(place, config.name, bundle, TritonOptions(max_batch=most, cameras=cameras))
+        check_fits(model, place)
+        shutil.copytree(place / FIRST, next_version(model))
 
 
 def _note_shared_memory(bundle: Bundle, options: TritonOptions, progress: Progress) -> None:

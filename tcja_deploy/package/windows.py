@@ -12,23 +12,17 @@ import numpy as np
 
 from tcja_deploy.package.configuration import (
     CONFIG,
-    LABELS,
-    WARM_UP,
-    WARM_UP_FILE,
-    check_fits,
     instances,
-    label_lines,
     protobuf,
     tensors,
     text,
     warm_up,
+    write_data,
 )
 from tcja_deploy.package.options import TritonOptions
 from tcja_deploy.package.repository import write_version
 from tcja_runtime.budget import batch_size
 from tcja_runtime.bundle.bundle import Bundle
-from tcja_runtime.errors import BadInput
-from tcja_runtime.evidence import golden
 from tcja_runtime.triton import server
 
 _CLASS = "tcja_runtime.triton.windows.WholeWindows"
@@ -40,35 +34,9 @@ _KEYS = "keys"
 def write_windows(folder: Path, name: str, bundle: Bundle, options: TritonOptions) -> None:
     """Write the model NAME of a repository into a new folder."""
     write_version(folder, bundle, _CLASS)
-    contract = bundle.manifest.input
-    (folder / WARM_UP).mkdir()
-    window = golden.windows(bundle, contract)[:1]
-    (folder / WARM_UP / WARM_UP_FILE).write_bytes(np.ascontiguousarray(window, "<f4").tobytes())
-    if bundle.manifest.classes:
-        (folder / LABELS).write_text(label_lines(bundle.manifest.classes), encoding="utf-8")
+    write_data(folder, bundle)
     copy_keys(folder, options)
     (folder / CONFIG).write_text(text(windows_config(name, bundle, options)), encoding="utf-8")
-
-
-def add_windows(folder: Path, config: Any, bundle: Bundle) -> None:
-    """Add a bundle to the folder of a model, as its next version. The configuration stays as it is.
-
-    Args:
-        folder: the folder of the model.
-        config: its configuration, a `ModelConfig`.
-        bundle: the bundle.
-
-    Raises:
-        BadInput: the configuration is not that of a model of whole windows, or does not fit the bundle.
-    """
-    wanted = windows_config(config.name, bundle, TritonOptions(max_batch=config.max_batch_size))
-    labels = label_lines(bundle.manifest.classes)
-    check_fits(config, wanted)
-    if bundle.manifest.classes and (folder / LABELS).read_text(encoding="utf-8") != labels:
-        raise BadInput(
-            f"{folder.name}: its {LABELS} has other classes than this bundle; package it under another `name`"
-        )
-    write_version(folder, bundle, _CLASS)
 
 
 def windows_config(name: str, bundle: Bundle, options: TritonOptions) -> Any:

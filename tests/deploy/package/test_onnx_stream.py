@@ -89,8 +89,24 @@ def test_a_stepwise_bundle_becomes_two_models(run, bundle, tmp_path):
     )
     assert "gave the bundle's answers to golden windows here, to the bit" in said
     assert Served.open(repository / "gestures_stream").config.max_batch_size == 1  # alone, so to the bit
-    code, _, err = run("package", "triton", bundle.path, repository, "--name", "gestures", "--backend", "onnxruntime")
+    again = ("package", "triton", bundle.path, repository, "--name", "gestures")
+    code, _, err = run(*again, "--backend", "onnxruntime")
     assert (code, "gestures exists; " in err) == (2, True)
+    assert run(*again, "--new-version")[0] == 0
+    for name in ("gestures", "gestures_stream"):
+        first, second = (repository / name / version for version in "12")
+        files = {each.name: each.read_bytes() for each in first.iterdir()}
+        assert files.keys() == {"manifest.json", "model.onnx", "weights.bin"}
+        assert files == {each.name: each.read_bytes() for each in second.iterdir()}
+    state = Served.open(repository / "gestures_stream", "2").config.sequence_batching.state[0]
+    config = repository / "gestures_stream" / "config.pbtxt"
+    config.write_text(config.read_text().replace(state.input_name, "other"))
+    code, _, err = run(*again, "--new-version")
+    assert (code, err.splitlines()[-1]) == (
+        2,
+        "error: gestures_stream: its states are not those of this bundle; package it under another --name",
+    )
+    assert not (repository / "gestures" / "3").exists()  # both models, or none
 
 
 def test_a_camera_that_starts_again_forgets(written, bundle):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,7 @@ def test_windows_in_onnx_runtime(counted, tmp_path):
     assert [each["spike_counts"].shape for each in found] == [(2, 4, 4), (3, 4, 4)]
     assert (tmp_path / "labels.txt").read_text().splitlines() == bundle.manifest.classes
     assert (tmp_path / "warmup" / "window").stat().st_size == 4 * windows[0].size
-    said = config.parameters["manifest_sha256"].string_value
-    assert said == hashlib.sha256((counted / "manifest.json").read_bytes()).hexdigest()
+    assert (tmp_path / "1" / "manifest.json").read_bytes() == (counted / "manifest.json").read_bytes()
 
 
 def test_a_gpu_would_compute_exactly(counted, tmp_path):
@@ -106,11 +106,10 @@ def test_an_engine_for_tensorrt(built, tmp_path):
     bundle, folder = Bundle.open(built), tmp_path / "model"
     folder.mkdir()
     write_plan_windows(folder, "clothes", bundle, TritonOptions())
-    ((name, info),) = bundle.manifest.engines.items()
+    (info,) = bundle.manifest.engines.values()
     config = config_of(folder)
     assert (config.backend, config.default_model_filename, config.max_batch_size) == ("tensorrt", "model.plan", 4)
     assert hashlib.sha256((folder / "1" / "model.plan").read_bytes()).hexdigest() == info.sha256
-    assert config.parameters["engine"].string_value == name
     assert list(config.dynamic_batching.preferred_batch_size) == [2]
     assert [each.kind for each in config.instance_group] == [config.instance_group[0].KIND_GPU]
     assert {each.name: list(each.dims) for each in config.output} == {"rates": [10], "spike_counts": [4, 4]}
@@ -157,8 +156,14 @@ def test_the_command(run, built, tmp_path):
         "error: --engine a is for the --backend tensorrt; give it, too, or leave --engine out",
     )
     assert not (tmp_path / "models" / "other").exists()
-    code, _, err = run("package", "triton", built, tmp_path / "models", "--name", "clothes", "--new-version")
-    assert (code, "is a model of Triton's tensorrt backend, which gets no --new-version here; package" in err) == (
-        2,
-        True,
-    )
+    again = ("package", "triton", built, tmp_path / "models", "--name", "clothes", "--new-version")
+    code, out, err = run(*again, "--json")
+    assert code == 0, err
+    assert json.loads(out)["version"] == 2
+    assert json.loads(out)["backend"] == "tensorrt"
+    plans = [tmp_path / "models" / "clothes" / version / "model.plan" for version in "12"]
+    assert plans[0].read_bytes() == plans[1].read_bytes()
+    config = tmp_path / "models" / "clothes" / "config.pbtxt"
+    config.write_text(config.read_text().replace('"tensorrt"', '"pytorch"'))
+    code, _, err = run(*again)
+    assert (code, "is a model of Triton's backend 'pytorch', for which no bundle is packaged" in err) == (2, True)
