@@ -103,7 +103,7 @@ TESTED_THROUGH = {
     "runtime/events/test_cameras": "events.formats.evt.evt21 events.formats.evt.header",
     "runtime/events/test_damage": "events.header",
     "runtime/events/test_hdf5": "events.formats.arrays.hdf5 events.formats.arrays.hdf5_checks",
-    "runtime/events/test_rosbag2": "events.formats.rosbag2",
+    "runtime/events/test_rosbag2": "events.formats.event_packets events.formats.rosbag2",
     "runtime/events/test_recording": "events.byte_recording events.event events.formats.packages events.formats.unread",
     "runtime/events/test_round_trips": (
         "events.formats.aedat2 events.formats.aedat3 events.formats.aedat4 events.formats.aedat4_child "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import shutil
 import threading
 from pathlib import Path
@@ -20,40 +19,18 @@ from tcja_runtime.errors import BadInput
 from tcja_runtime.events import Events, ReadOptions, recording
 from tcja_runtime.events.sources import open_source
 
-from . import writers
+from . import ros_messages, writers
 from .reading import listed
+from .ros_messages import ARRAYS, PACKETS, cut, header, packet
 
 pytestmark = pytest.mark.releases
 
-EVENT = "uint16 x\nuint16 y\nbuiltin_interfaces/Time ts\nbool polarity\n"
-ARRAY = "std_msgs/Header header\nuint32 height\nuint32 width\ndvs_msgs/Event[] events\n"
-PACKETS, ARRAYS = "event_camera_msgs/msg/EventPacket", "dvs_msgs/msg/EventArray"
 EVENTS = writers.some(writers.FORMATS["evt3"], 400)
-HEAD = len(writers.evt3([]))
 
 
 @pytest.fixture(scope="module")
 def ros() -> SimpleNamespace:
-    """What rosbags writes bags with."""
-    pytest.importorskip("rosbags")
-    from rosbags import rosbag2, typesys
-
-    types = typesys.get_typestore(typesys.Stores.ROS2_HUMBLE)
-    types.register(typesys.get_types_from_msg(writers.ROS_PACKET, PACKETS))
-    types.register({**typesys.get_types_from_msg(EVENT, "dvs_msgs/msg/Event")})
-    types.register(typesys.get_types_from_msg(ARRAY, ARRAYS))
-    return SimpleNamespace(bags=rosbag2, types=types, storages=rosbag2.StoragePlugin)
-
-
-def header(ros: SimpleNamespace, stamp: int) -> Any:
-    time = ros.types.types["builtin_interfaces/msg/Time"](sec=stamp // 10**9, nanosec=stamp % 10**9)
-    return ros.types.types["std_msgs/msg/Header"](stamp=time, frame_id="camera")
-
-
-def packet(ros: SimpleNamespace, words: bytes, seq: int, stamp: int = 10**9, **changed: Any) -> tuple[str, Any]:
-    fields = {"height": 720, "width": 1280, "seq": seq, "time_base": 0, "encoding": "evt3", "is_bigendian": False}
-    events = np.frombuffer(words, np.uint8)
-    return PACKETS, ros.types.types[PACKETS](header=header(ros, stamp), **{**fields, **changed}, events=events)
+    return ros_messages.ros()
 
 
 def array(ros: SimpleNamespace, events: list[writers.Event]) -> tuple[str, Any]:
@@ -73,13 +50,6 @@ def written(ros: SimpleNamespace, path: Path, topics: dict[str, list[tuple[str, 
             for n, (kind, message) in enumerate(messages):
                 bag.write(connection, 10**9 + n, ros.types.serialize_cdr(message, kind))
     return path
-
-
-def cut(events: list[writers.Event], at: list[int]) -> list[bytes]:
-    """The words of events in packets, cut behind whole words."""
-    words = writers.evt3(events)[HEAD:]
-    edges = [0, *(2 * each for each in at), len(words)]
-    return [words[begin:end] for begin, end in itertools.pairwise(edges)]
 
 
 def read(path: Path, **options: Any) -> Events:

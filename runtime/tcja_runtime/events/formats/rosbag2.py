@@ -5,10 +5,7 @@ Two kinds of messages are read:
     event_camera_msgs/msg/EventPacket   words of EVT2 or EVT3, a packet after the other; `encoding` says which
     dvs_msgs/msg/EventArray             events one by one, with x, y, a time of ROS and a polarity
 
-Packets are numbered. Where numbers are missing, packets were lost on their way. They are counted, and the words after
-them are read as words after a gap: the time and place that were set before it are not used.
-
-Source: the packages event_camera_msgs and dvs_msgs of ROS; Bernd Pfrommer's metavision_driver, which writes packets.
+Source: the packages event_camera_msgs and dvs_msgs of ROS.
 """
 
 from __future__ import annotations
@@ -27,16 +24,13 @@ from tcja_runtime.counting import agree, counted
 from tcja_runtime.errors import BadInput, Damaged, TcjaError, first_line
 from tcja_runtime.events.byte_recording import beginning
 from tcja_runtime.events.event import CHUNK, Events, ReadOptions
-from tcja_runtime.events.formats.evt.evt2 import Evt2
-from tcja_runtime.events.formats.evt.evt3 import Evt3
+from tcja_runtime.events.formats.event_packets import EventPackets
 from tcja_runtime.events.formats.packages import require
 
 PACKAGE = "rosbags"
 FIRST_MCAP, FIRST_DB3 = b"\x89MCAP0\r\n", b"SQLite format 3\0"
 _METADATA = "metadata.yaml"
 _TOGETHER = CHUNK // 4  # events; those of small messages are joined until they are as many
-_WORDS: dict[str, tuple[type[Evt2], int]] = {"evt2": (Evt2, 34), "evt3": (Evt3, 24)}
-"""The decoder of each encoding of packets, and the bits of the camera's clock, which counts microseconds."""
 
 _PACKET = """std_msgs/Header header
 uint32 height
@@ -54,8 +48,8 @@ _ARRAYS = ("dvs_msgs/msg/EventArray", "prophesee_event_msgs/msg/EventArray")
 class _Messages(Protocol):
     """Reads the messages of one topic, in their order."""
 
-    sensor: tuple[int, int] | None
-
+    @property
+    def sensor(self) -> tuple[int, int] | None: ...
     @property
     def remarks(self) -> tuple[str, ...]: ...
     def events(self, message: bytes) -> Events:
@@ -177,66 +171,18 @@ class _Packets:
     """Reads `EventPacket` messages."""
 
     def __init__(self) -> None:
-        self.sensor: tuple[int, int] | None = None
-        self._decode = _packet_decoder()
-        self._decoder: Evt2 | None = None
-        self._encoding, self._bits = "", 0
-        self._next: int | None = None  # the number of the next packet
-        self._stamp = 0  # of the last packet, in nanoseconds
-        self._missing = self._gaps = self._back = self._long = 0
+        self._packets, self._decode = EventPackets(), _packet_decoder()
+
+    @property
+    def sensor(self) -> tuple[int, int] | None:
+        return self._packets.sensor
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Notes on the packets that are missing, and on the events that were left out."""
-        found = list(self._decoder.remarks) if self._decoder else []
-        if self._missing:
-            found.append(
-                f"{counted(self._missing, 'packet')} {agree(self._missing, 'is', 'are')} missing in "
-                f"{counted(self._gaps, 'place')}; "
-                f"{agree(self._missing, 'its', 'their')} events are lost"
-            )
-        if self._back:
-            found.append(f"times that the numbers of packets go back, as after a restart of the camera: {self._back:,}")
-        if self._long:
-            found.append(
-                f"gaps that are longer than half of the range of the camera's clock: {self._long:,}; times after them "
-                "may be too early"
-            )
-        return tuple(found)
+        return self._packets.remarks
 
     def events(self, message: bytes) -> Events:
-        packet = self._decode(message)
-        stamp = packet.header.stamp.sec * 10**9 + packet.header.stamp.nanosec
-        if self._decoder is None:
-            self._begin(packet)
-        elif packet.encoding != self._encoding:
-            raise Damaged(0, f"its encoding is {packet.encoding}, that of the packets before is {self._encoding}")
-        if self._decoder is None:
-            raise AssertionError
-        if self._next is not None and packet.seq != self._next:
-            self._decoder.skip_gap()
-            self._missing += max(0, packet.seq - self._next)
-            self._gaps += packet.seq > self._next
-            self._back += packet.seq < self._next
-            self._long += stamp - self._stamp >= 1000 << (self._bits - 1)
-        self._next, self._stamp = packet.seq + 1, stamp
-        found = self._decoder.feed(packet.events.tobytes())
-        self._decoder.finish()
-        return found
-
-    def _begin(self, packet: Any) -> None:
-        """Make the decoder of the encoding that the first packet names."""
-        self._encoding = packet.encoding
-        if packet.encoding not in _WORDS or packet.is_bigendian:
-            order = ", with the highest byte first" if packet.is_bigendian else ""
-            raise Damaged(0, f"its encoding is {packet.encoding!r}{order}; only {' and '.join(_WORDS)} can be read")
-        kind, self._bits = _WORDS[packet.encoding]
-        self._decoder = kind()
-        header = f"% evt {self._decoder.version}\n"
-        if packet.height and packet.width:
-            self.sensor = packet.height, packet.width
-            header += f"% geometry {packet.width}x{packet.height}\n"
-        self._decoder.feed(f"{header}% end\n".encode())
+        return self._packets.events(self._decode(message))
 
 
 def _packet_decoder() -> Callable[[bytes], Any]:
