@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor, nn
 
 import tcja_runtime as tcja
 from tcja_deploy.cli import app
@@ -221,6 +223,58 @@ def test_one_bad_request_does_not_spoil_its_batch(server, bundles):
                     each.get_result()
             else:
                 assert np.array_equal(each.get_result().as_numpy(net.info.output)[0], expected[number])
+
+
+def signal() -> nn.Module:
+    """A network whose scores are also sums of its inputs, so that very large inputs make them infinite."""
+    own: dict[str, Any] = {}
+    exec(networks.OWN_LIF, own)
+
+    class Signal(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.lif, self.spikes, self.values = (
+                nn.Linear(4, 8),
+                own["LIF"](),
+                nn.Linear(8, 3),
+                nn.Linear(4, 3),
+            )
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (self.spikes(self.lif(self.fc(x))) + self.values(x)).mean(0)
+
+    torch.manual_seed(0)
+    return Signal().eval()
+
+
+def test_a_request_that_fails_when_it_runs_fails_alone(server, tmp_path):
+    bundle = tmp_path / "signal.bundle"
+    request = ExportRequest(
+        checkpoint=None,
+        model=signal(),
+        out=bundle,
+        data=None,
+        target="onnx",
+        samples=1,
+        shape=(3, 4),
+        input="features",
+        layout="TN",
+    )
+    pipeline.export(request)
+    assert package(bundle, server.repository, "--delay", "50ms") == 0
+    assert loading(server, "signal") == ""
+    windows = np.random.default_rng(0).normal(size=(8, 3, 4)).astype(np.float32)
+    with tcja.load(bundle) as net:
+        expected = [net(window).scores for window in windows]
+    windows[5] = 3e38
+    with server.http(concurrency=8) as client:
+        asked = [client.async_infer("signal", [given(client, "features", window[None])]) for window in windows]
+        for number, each in enumerate(asked):
+            if number == 5:
+                with pytest.raises(Exception, match="ONNX Runtime .* returns scores that are NaN or infinite"):
+                    each.get_result()
+            else:
+                assert np.array_equal(each.get_result().as_numpy(net.info.output), expected[number])
 
 
 def loading(server: servers.Server, name: str) -> str:
