@@ -1,9 +1,10 @@
 """Whether the configuration of a model says what the model itself says: its tensors, their types and shapes, its state.
 
-A server checks the same when it loads the model (`ModelInstanceState::ValidateInputs` of Triton's backends), but for
-three things, which it takes silently: a state without initial values, a state whose input has another size than its
-output, and states whose inputs sort otherwise than their outputs. It pairs these by their order (`SequenceStates` in
-src/sequence_state.cc, https://github.com/triton-inference-server/core), so the layers would exchange their membranes.
+A server checks inputs and outputs when it loads a model, and of states their number only (`ModelInstanceState` in
+src/onnxruntime.cc, https://github.com/triton-inference-server/onnxruntime_backend). So it takes silently a state
+without initial values, or of another type or shape; and states whose inputs sort otherwise than their outputs. It pairs
+these by their order (`SequenceStates` in src/sequence_state.cc, https://github.com/triton-inference-server/core), so
+layers would exchange their membranes.
 """
 
 from __future__ import annotations
