@@ -85,7 +85,7 @@ class Metrics:
         self._counters = {name: make(name, {}) for name in COUNTERS}
         self._loaded = make("tcja_loaded_instances", {"bundle": bundle})
         self._gauges: dict[tuple[str, ...], Metric] = {}
-        self._warm_up, self._due = warm_up, -math.inf
+        self._warm_up, self._is_warm, self._due = warm_up, False, -math.inf
         self._drifted = self._dropped = 0
 
     @classmethod
@@ -120,13 +120,14 @@ class Metrics:
     def due(self) -> bool:
         """Whether to bring up to date now what is of this instance alone. It is so once in EVERY seconds."""
         now = time.monotonic()
-        if self._warm_up or now < self._due:
+        if not self._is_warm or now < self._due:
             return False
         self._due = now + EVERY
         return True
 
     def answered(self, windows: int) -> None:
         """Count windows that were answered."""
+        self._is_warm = not self._warm_up
         counted = max(0, windows - self._warm_up)
         self._warm_up = max(0, self._warm_up - windows)
         self._add("tcja_windows_total", counted)
