@@ -22,6 +22,7 @@ from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.triton.metrics import EVERY
 
 from ... import networks
+from ...docs.blocks import ROOT, runnable
 from ...servers import Server, serving, until
 from ...streams import atis, cut_by_time, drawn
 
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.releases
 
 T, SIZE = 5, 64
 WINDOW = "100ms"
+IDLE = 2  # seconds; of the model with two places
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,7 @@ def server(bundle, tmp_path_factory) -> Iterator[Server]:
     """Two models: `cameras_stream` has room for 16 cameras; `few_stream` for two, which are soon forgotten."""
     models = tmp_path_factory.mktemp("models")
     cut = ["--window", WINDOW, "--format", "atis"]
-    for name, options in {"cameras": [*cut, "--delay", "5ms"], "few": ["--cameras", "2", "--idle", "1s"]}.items():
+    for name, options in {"cameras": [*cut, "--delay", "5ms"], "few": ["--cameras", "2", "--idle", f"{IDLE}s"]}.items():
         assert app.run(["package", "triton", str(bundle), str(models), "--name", name, *options]) == 0
     with serving(models, tmp_path_factory.mktemp("server"), ["cameras_stream", "few_stream"]) as found:
         yield found
@@ -240,20 +242,19 @@ def test_more_cameras_than_there_is_room_for(camera, bundle):
     """The third waits until the one that was silent is forgotten; that one must start again, in words."""
     sent = frames(4)
     silent, lively, third = (camera("grpc", key, "few_stream") for key in (1, 2, 3))
+    fell_silent, waiting, k = time.monotonic(), None, 0
     for one in (silent, lively):
         one.send(frame=sent[0], start=True)
     with ThreadPoolExecutor(1) as pool:
-        waiting = None
-        for k in range(1, 1000):
+        while waiting is None or not waiting.done():
+            k += 1
             lively.send(frame=sent[k % len(sent)])
             time.sleep(0.05)
-            if k == 10:  # of a camera that waits as long as a silent one lives, Triton takes its place away, too
+            # Of a camera that waits as long as a silent one lives, Triton takes the place away, too.
+            if waiting is None and time.monotonic() - fell_silent > IDLE / 2:
                 waiting = pool.submit(third.send, frame=sent[0], start=True)
-                assert not waiting.done()
-            if waiting and waiting.done():
-                break
         assert answered(waiting.result()) == []
-        assert k > 12
+    assert time.monotonic() - fell_silent >= IDLE
     found = [answered(third.send(frame=frame)) for frame in sent[1:T]]
     with tcja.load(bundle) as net:
         assert found[-1] == of_frames(net, sent[:T])
@@ -338,3 +339,24 @@ def test_a_new_version_of_both_models(bundle, tmp_path):
         assert sorted(each.name for each in (tmp_path / "models" / name).iterdir() if each.is_dir())[:2] == ["1", "2"]
         assert tcja.load(tmp_path / "models" / name / "2" / "model.bundle").info.network == "dvs128"
     assert (tmp_path / "models" / "a_stream" / "config.pbtxt").read_text() == config
+
+
+def test_the_guide_is_true(server, bundle, tmp_path, monkeypatch, capsys):
+    """docs/how-to/cameras.md: its command, and its program."""
+    write, ask = runnable(ROOT / "docs/how-to/cameras.md")
+    assert {block.test for block in (write, ask)} == {"tests/deploy/package/test_streams.py"}
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(bundle, "gestures.bundle")
+    Path("models").symlink_to(server.repository)
+    Path("recording.bin").write_bytes(atis(drawn(6000, 3, seconds=0.8)))
+    assert app.run(write.code.split()[1:]) == 0
+    with server.grpc() as client:
+        client.load_model("gestures_stream")
+        capsys.readouterr()
+        exec(compile(ask.code.replace("127.0.0.1:8001", server.grpc_address), "cameras.md", "exec"), {})
+        client.unload_model("gestures_stream")
+    with tcja.load(bundle) as net:
+        expected = of_packets(net, Path("recording.bin"), WINDOW)
+    lines = [f"window {number}: {name.decode()}" for number, *_, name, _ in expected]
+    assert capsys.readouterr().out.splitlines() == lines
+    assert len(lines) == 8
