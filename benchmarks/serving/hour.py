@@ -11,7 +11,8 @@ its scores must be those of a session on this machine, to the bit.
 In every 64th window, a packet ends with events that are older than the window. They are in no window, and must be
 counted as dropped; nothing else may be.
 
-Memory is the sum of the server's processes: their proportional set (/proc/PID/smaps_rollup). The exit code is 1 if an
+Memory is the sum of the server's processes: what they allocated, and what they share (Pss_Anon and Pss_Shmem of
+/proc/PID/smaps_rollup), without the pages of programs and libraries. The exit code is 1 if an
 answer is another, a number of dropped events is wrong, or the memory grew by more than GROWTH.
 """
 
@@ -129,13 +130,13 @@ class Camera:
 
 
 def held(pid: int) -> float:
-    """MiB that a process and all its children hold."""
+    """MiB that a process and all its children hold, without the pages of files."""
     total, waiting = 0.0, [pid]
     while waiting:
         each = waiting.pop()
         try:
             lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
-            total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+            total += sum(int(line.split()[1]) for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:"))) / 1024
             for task in Path(f"/proc/{each}/task").iterdir():
                 waiting += map(int, (task / "children").read_text().split())
         except OSError:  # it has ended

@@ -341,6 +341,21 @@ def test_a_new_version_of_both_models(bundle, tmp_path):
     assert (tmp_path / "models" / "a_stream" / "config.pbtxt").read_text() == config
 
 
+def test_a_bundle_that_was_changed_is_not_loaded(server, bundle):
+    models = server.repository
+    assert app.run(["package", "triton", str(bundle), str(models), "--name", "changed"]) == 0
+    with server.grpc() as client:
+        for file in ("head.onnx", "tail.onnx"):
+            changed = models / "changed_stream" / "1" / "model.bundle" / file
+            content = changed.read_bytes()
+            changed.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+            with pytest.raises(Exception, match=f"{file} was changed: its sha256 is not the manifest"):
+                client.load_model("changed_stream")
+            changed.write_bytes(content)
+    for name in ("changed", "changed_stream"):
+        shutil.rmtree(models / name)
+
+
 def test_the_guide_is_true(server, bundle, tmp_path, monkeypatch, capsys):
     """docs/how-to/cameras.md: its command, and its program."""
     write, ask = runnable(ROOT / "docs/how-to/cameras.md")
