@@ -133,6 +133,15 @@ def test_an_engine_that_was_copied_to_the_boards_is_missed(tmp_path):
     assert texts(tmp_path) == [f"On orin-0, the engine is {'00' * 6}; on the other 3 boards it is {'ee' * 6}"]
 
 
+def test_classes_of_a_board_without_parity_are_not_explained(tmp_path):
+    for board in range(3):
+        write(tmp_path, board, **({"classes": "00", "failure": "it fires wrongly"} if board == 2 else {}))
+    assert texts(tmp_path) == [
+        "Parity is not met on orin-2: TensorRT 10.3.0, Orin: it fires wrongly",
+        "On orin-2, the predicted classes of the 16 golden windows are not those of the other 2 boards",
+    ]
+
+
 def test_figures_of_another_kind_are_not_compared(tmp_path):
     for board in range(4):
         write(tmp_path, board, **({"p50": 0.02, "board": printed.OTHER_MODEL} if board == 2 else {}))
