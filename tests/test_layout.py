@@ -102,7 +102,10 @@ TESTED_THROUGH = {
     "runtime/events/test_arrays": ("events.formats.arrays.columns events.formats.arrays.numpy_files files.npy"),
     "runtime/events/test_cameras": "events.formats.evt.evt21 events.formats.evt.header",
     "runtime/events/test_damage": "events.header",
-    "runtime/events/test_hdf5": "events.formats.arrays.hdf5 events.formats.arrays.hdf5_checks",
+    "runtime/events/test_hdf5": (
+        "events.formats.arrays.hdf5 events.formats.arrays.hdf5_checks events.formats.arrays.hdf5_child "
+        "events.formats.arrays.hdf5_process"
+    ),
     "runtime/events/test_rosbag2": "events.formats.event_packets events.formats.rosbag2",
     "runtime/events/test_recording": "events.byte_recording events.event events.formats.packages events.formats.unread",
     "runtime/events/test_round_trips": (

@@ -17,9 +17,10 @@ import numpy as np
 
 from tcja_runtime.data.images.decoding import decode, read_header
 from tcja_runtime.errors import BadInput, Damaged
-from tcja_runtime.events import FORMATS, Events, recording
+from tcja_runtime.events import FORMATS, Events, ReadOptions, recording
 from tcja_runtime.events.byte_source import ByteSource, ByteStream
 from tcja_runtime.events.formats.aedat4_packets import PacketIndex
+from tcja_runtime.events.formats.arrays import hdf5
 from tcja_runtime.events.labels import segments
 from tcja_runtime.events.sources import open_source
 
@@ -202,7 +203,7 @@ def _hdf5(_: Room) -> list[bytes]:
 
 
 def _read_hdf5(room: Room, content: bytes) -> None:
-    found = recording(room.file("a.h5", content), "hdf5")
+    found = hdf5.open_recording(room.file("a.h5", content), ReadOptions())  # in this process, whose coverage is known
     _check(Events.joined(found.chunks()), found.sensor)
 
 

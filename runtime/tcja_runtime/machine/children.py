@@ -60,3 +60,14 @@ def _current_folder() -> Path | None:
         return Path.cwd().resolve()
     except OSError:
         return None
+
+
+def limit_memory(room: int) -> None:
+    """Limit the memory of this process, a child: it may take `room` bytes more than it has.
+
+    If what it unpacks is too large, then only this process ends, and other programs keep their memory.
+    """
+    import resource
+
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + room, used + room))

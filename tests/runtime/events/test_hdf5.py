@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import signal
 import struct
 import sys
 import tracemalloc
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ import pytest
 
 from tcja_runtime.errors import BadInput, Unavailable
 from tcja_runtime.events import Events, ReadOptions, recording
+from tcja_runtime.events.formats.arrays import hdf5, hdf5_process
 from tcja_runtime.events.formats.arrays.hdf5_checks import check_attribute
 
 from . import writers
@@ -231,7 +235,7 @@ def test_a_codec_that_is_missing_is_named(file, monkeypatch, code, with_codecs, 
     monkeypatch.setitem(sys.modules, "hdf5plugin", sys)
     monkeypatch.setattr(h5py.h5z, "filter_avail", lambda number: number < 300)
     with pytest.raises(Unavailable, match=f"a.h5 .*{said}"):
-        recording(file)
+        hdf5.open_recording(file, ReadOptions())
 
 
 @pytest.mark.releases
@@ -399,7 +403,95 @@ def test_memory_does_not_grow_with_the_file(file, monkeypatch):
             for name in "txyp":
                 made.create_dataset(f"events/{name}", data=np.ones(count, "u4"), chunks=(2**12,))
         tracemalloc.start()
-        assert sum(map(len, recording(file).chunks())) == count
+        assert sum(map(len, hdf5.open_recording(file, ReadOptions()).chunks())) == count
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.2 * peaks[0]
+
+
+def large(file: Path, count: int = 2**20, **stored: Any) -> Path:
+    """A file of several blocks, more than the pipe from the process that reads it holds."""
+    with h5py.File(file, "w") as made:
+        for name in "txyp":
+            made.create_dataset(f"events/{name}", data=np.arange(count, dtype="u4") % 2, **stored)
+    return file
+
+
+def readers() -> list[int]:
+    """The processes that this one has started to read HDF5."""
+    children = [
+        child for task in Path("/proc/self/task").iterdir() for child in (task / "children").read_text().split()
+    ]
+    return [int(child) for child in children if b"hdf5_child" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def test_the_native_code_runs_in_a_process_that_is_kept_for_the_next_file(file):
+    large(file, 300)
+    assert len(read(file)) == 300
+    kept = readers()
+    assert len(kept) == 1
+    assert len(read(file)) == 300
+    with pytest.raises(BadInput, match="has no events in `topic` right"):
+        recording(file, options=ReadOptions(topic="right"))
+    assert readers() == kept
+    first, second = recording(file).chunks(), recording(file).chunks()  # at the same time
+    assert [len(next(first)), len(next(second))] == [300, 300]
+    assert len(readers()) == 2
+
+
+def test_a_process_that_crashes_is_damage_and_the_next_file_is_read(file):
+    large(file)
+    chunks = recording(file).chunks()
+    next(chunks)
+    for reader in readers():
+        os.kill(reader, signal.SIGKILL)
+    with pytest.raises(BadInput, match=r"a\.h5 is damaged, or is not HDF5: the HDF5 library crashed \(status -9\)$"):
+        list(chunks)
+    assert len(read(file)) == 2**20
+
+
+def test_who_stops_reading_leaves_no_process_that_still_reads(file):
+    large(file)
+    chunks = recording(file).chunks()
+    next(chunks)
+    before = readers()
+    chunks.close()
+    assert set(before) - set(readers())
+    assert len(read(file)) == 2**20
+
+
+@pytest.fixture
+def limited(monkeypatch) -> Iterator[Callable[[str, float], None]]:
+    """Sets a limit of the processes that are started in a test."""
+
+    def limit(name: str, value: float) -> None:
+        hdf5_process.end()
+        monkeypatch.setattr(hdf5_process, name, value)
+
+    yield limit
+    hdf5_process.end()
+
+
+def test_a_library_that_does_not_end_is_ended(file, limited):
+    """A file of a single chunk of 64 MB takes longer than a millisecond."""
+    large(file, 2**24, chunks=(2**24,), compression="gzip", compression_opts=1)
+    limited("_PATIENCE", 1e-3)
+    said = r"a\.h5 is damaged, or is not HDF5: the HDF5 library did not read the next events in 0\.001 s$"
+    with pytest.raises(BadInput, match=said):
+        read(file)
+
+
+def test_memory_is_limited(file, limited):
+    large(file, 2**24, chunks=(2**24,), compression="gzip", compression_opts=1)
+    limited("_ROOM", 2**25)
+    with pytest.raises(BadInput, match=r"a\.h5 needs more memory than a file of events may take$"):
+        read(file)
+
+
+def test_a_relative_path_is_that_of_this_process(tmp_path, monkeypatch):
+    for count in (100, 200):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        large(folder / "a.h5", count)
+        monkeypatch.chdir(folder)
+        assert len(read(Path("a.h5"))) == count

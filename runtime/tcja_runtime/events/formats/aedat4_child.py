@@ -10,13 +10,13 @@ standard output, and then the events. In two cases the record has a special valu
 from __future__ import annotations
 
 import os
-import resource
 import struct
 from pathlib import Path
 from typing import BinaryIO
 
 from tcja_runtime.errors import Damaged
 from tcja_runtime.events.formats.aedat4_packets import PacketIndex
+from tcja_runtime.machine.children import limit_memory
 
 SIZES = struct.Struct("<qq")
 EVENT = 13  # bytes of an event in the arrays of the package `aedat`
@@ -48,7 +48,7 @@ def _write_events(path: str, out: BinaryIO) -> None:
     with Path(path).open("rb") as file:
         index = PacketIndex.read(file)
         at = index.begin
-        _limit_memory()
+        limit_memory(_ROOM)
         try:
             packets = iter(aedat.Decoder(path))
             for begin in index.packets():
@@ -67,12 +67,3 @@ def _write_events(path: str, out: BinaryIO) -> None:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise Damaged(at, f"the packet that begins here is damaged: {reason}") from None
         out.write(SIZES.pack(index.end, END))
-
-
-def _limit_memory() -> None:
-    """Limit the memory of this process.
-
-    If the unpacked content of a packet is too large, then only this process ends, and other programs keep their memory.
-    """
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + _ROOM, used + _ROOM))

@@ -25,7 +25,7 @@ from tcja_runtime.events.event import Decoder, ReadOptions, Recording
 from tcja_runtime.events.formats import aedat2, aedat3, aedat4, aedat4_packets, rosbag2, unread
 from tcja_runtime.events.formats.aedat2 import Aedat2
 from tcja_runtime.events.formats.aedat3 import Aedat3
-from tcja_runtime.events.formats.arrays import hdf5, numpy_files
+from tcja_runtime.events.formats.arrays import hdf5, hdf5_process, numpy_files
 from tcja_runtime.events.formats.atis import Atis
 from tcja_runtime.events.formats.dat import Dat
 from tcja_runtime.events.formats.evt.evt2 import Evt2
@@ -108,7 +108,7 @@ _ROWS = (
         title="HDF5 of events, as DSEC's and Metavision's",
         suffixes=(".h5", ".hdf5"),
         decoder=None,
-        open=hdf5.open_recording,
+        open=hdf5_process.open_recording,
         first=Kind.HDF5.value,
         package=hdf5.PACKAGE,
         codecs=hdf5.CODECS,

@@ -1,4 +1,4 @@
-"""Events in HDF5, read with the package `h5py`.
+"""Events in HDF5, read with the package `h5py`; `hdf5_process` runs this in a process of its own.
 
     events/x, y, t, p      four datasets in a group, as DSEC, TUM-VIE and M3ED have them; the group may have any name
     CD/events              one dataset of compound values, as Prophesee's Metavision writes it
@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 from tcja_runtime.errors import BadInput, Unavailable, first_line
-from tcja_runtime.events.byte_recording import beginning
 from tcja_runtime.events.event import ReadOptions
 from tcja_runtime.events.formats.arrays.columns import (
     KEYS,
@@ -41,7 +40,6 @@ from tcja_runtime.events.formats.arrays.columns import (
     ordered,
 )
 from tcja_runtime.events.formats.arrays.hdf5_checks import check_attribute, check_chunks
-from tcja_runtime.events.formats.packages import require
 from tcja_runtime.files import limits
 
 PACKAGE, CODECS = "h5py", "hdf5plugin"
@@ -84,10 +82,8 @@ def open_recording(path: Path, options: ReadOptions) -> TableRecording:
 
     Raises:
         BadInput: the file cannot be read, has no events, or has events in several places and the user chooses none.
-        Unavailable: the package h5py is missing or too old, or the codec of the file is missing.
+        Unavailable: the codec of the file is missing.
     """
-    beginning(path, 1)
-    require(PACKAGE, path, "HDF5")
     with _opened(path) as file:
         place = _chosen(path, _places(file, path), options)
         sensor = _sensor(file, path)
@@ -95,15 +91,20 @@ def open_recording(path: Path, options: ReadOptions) -> TableRecording:
     return TableRecording.of(path, "hdf5", table, options, sensor)
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """A context with the open file. Errors of h5py in the block raise a `BadInput`."""
+def load() -> Any:
+    """Import h5py, and the codecs if they are installed; returns h5py."""
     import h5py
 
     if importlib.util.find_spec(CODECS) is not None:
         import hdf5plugin  # noqa: F401 (it registers its codecs)
+    return h5py
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A context with the open file. Errors of h5py in the block raise a `BadInput`."""
     try:
-        with h5py.File(path, "r", locking=False, rdcc_nbytes=_CACHE) as file:
+        with load().File(path, "r", locking=False, rdcc_nbytes=_CACHE) as file:
             yield file
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:  # raised for damage
         raise BadInput(f"{path} is damaged, or is not HDF5: {first_line(error)}") from error
