@@ -39,6 +39,15 @@ _LACKS = ("NOT_IMPLEMENTED", "allocate", "bad_alloc", "out of memory", "PosixThr
 """Words in errors of ONNX Runtime. If an error has one of them, this version or this machine cannot run the model."""
 
 
+_threads = 0  # of each session; 0: as many as the processor has cores
+
+
+def limit_threads(count: int) -> None:
+    """Let each session that this process opens from now on compute in so many threads; 0 takes one a core."""
+    global _threads  # noqa: PLW0603  # as `torch.set_num_threads`
+    _threads = count
+
+
 def installed() -> dict[str, str]:
     """Returns the version of each installed package of `PACKAGES`, by the name of the package."""
     found = {name: version(name) for name in PACKAGES}
@@ -213,6 +222,7 @@ def _options(onnxruntime: Any, weights: Mapping[str, npt.NDArray[Any]], keeps_me
     # plan (enable_mem_pattern) doubles the memory and saves no time.
     options.enable_cpu_mem_arena = keeps_memory
     options.enable_mem_pattern = False
+    options.intra_op_num_threads = _threads
     # Quantised products are computed in float32, which is exact for them. In int8, their sums overflow on processors
     # with AVX2 and without VNNI. The option that prevents this (onnxruntime_session_options_config_keys.h) does not
     # work if models share their weights.

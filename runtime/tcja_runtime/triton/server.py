@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tcja_runtime.backends.onnxruntime import limit_threads
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.choices import AUTO
 from tcja_runtime.errors import BadInput, TcjaError, Unavailable, user_error
@@ -61,7 +63,7 @@ def loaded(arguments: Arguments) -> Network:
         BadInput: a parameter or the bundle cannot be used, or is not signed as required (`tcja_runtime.load`).
         Unavailable: this machine lacks something that the network needs, or the server cannot read NumPy's arrays.
     """
-    check_arrays()
+    _prepare(arguments)
     trust = _trust(arguments)
     network = load(
         _bundle(arguments),
@@ -81,7 +83,7 @@ def opened(arguments: Arguments) -> Bundle:
         BadInput: as for `loaded`.
         Unavailable: the server cannot read NumPy's arrays.
     """
-    check_arrays()
+    _prepare(arguments)
     return Bundle.open(_bundle(arguments), _trust(arguments), to_run=True)
 
 
@@ -103,6 +105,20 @@ def _trust(arguments: Arguments) -> Trust:
         require_signature=_is_on(given, REQUIRE_SIGNATURE),
         public_keys=tuple(folder / name for name in given.get(PUBLIC_KEYS, "").split(",") if name),
     )
+
+
+def _prepare(arguments: Arguments) -> None:
+    """Prepare this process for the network of a model.
+
+    Several instances share the cores: else each would have a thread a core, and they would wait for each other.
+
+    Raises:
+        Unavailable: the server cannot read NumPy's arrays.
+    """
+    check_arrays()
+    groups = json.loads(arguments["model_config"]).get("instance_group", [])
+    instances = sum(each["count"] * max(1, len(each["gpus"])) for each in groups)
+    limit_threads(0 if instances < 2 else max(1, len(os.sched_getaffinity(0)) // instances))
 
 
 def _is_on(given: Mapping[str, str], name: str) -> bool:

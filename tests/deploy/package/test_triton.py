@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import importlib
 import json
+import os
 import shutil
 import sys
 import threading
@@ -285,6 +286,36 @@ def loading(server: servers.Server, name: str) -> str:
         except Exception as error:
             return str(error)
         return ""
+
+
+def test_instances_share_the_cores(server, bundles):
+    """Each is a process; the threads of its network are fewer than those of a network alone."""
+    windows = networks.SMALL[CLOTHES].inputs(2, seed=5).numpy()
+    with tcja.load(bundles[CLOTHES]) as net:
+        expected = net(windows).scores
+    counts = {}
+    for instances in (1, 2):
+        name = f"instances{instances}"
+        assert package(bundles[CLOTHES], server.repository, "--name", name, "--instances", instances) == 0
+        assert loading(server, name) == ""
+        found = [each for each in processes_of(server) if f"/{name}/" in each.read_text()]
+        counts[instances] = [len([*(each.parent / "task").iterdir()]) for each in found]
+        with server.grpc() as client:
+            for _ in range(8):
+                assert np.array_equal(
+                    client.infer(name, [given(client, "images", windows)]).as_numpy("rates"), expected
+                )
+            client.unload_model(name)
+    assert len(counts[1]) == 1
+    assert len(counts[2]) == 2
+    if len(os.sched_getaffinity(0)) > 1:
+        assert max(counts[2]) < counts[1][0]
+
+
+def processes_of(server: servers.Server) -> list[Path]:
+    """The files with the command lines of the processes that run models."""
+    tasks = Path(f"/proc/{server.pid}/task").glob("*/children")
+    return [Path(f"/proc/{child}/cmdline") for task in tasks for child in task.read_text().split()]
 
 
 def test_a_bundle_that_was_changed_is_not_loaded(server, bundles):
