@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import io
+import itertools
 import random
 import re
 import socket
@@ -15,7 +17,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from tcja_runtime.data.contract import InputContract
 from tcja_runtime.data.images.decoding import decode, read_header
+from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import BadInput, Damaged
 from tcja_runtime.events import FORMATS, Events, ReadOptions, recording
 from tcja_runtime.events.byte_source import ByteSource, ByteStream
@@ -23,6 +27,7 @@ from tcja_runtime.events.formats.aedat4_packets import PacketIndex
 from tcja_runtime.events.formats.arrays import hdf5
 from tcja_runtime.events.labels import segments
 from tcja_runtime.events.sources import open_source
+from tcja_runtime.streaming.packets import PacketFrames, PacketRule
 
 from ..runtime.events import writers
 from ..runtime.events.reading import fed
@@ -140,6 +145,32 @@ def _read_datagrams(_: Room, content: bytes) -> None:
     assert all("\n" not in text for text in (*source.warnings, *source.remarks))
 
 
+_CAMERA = dataclasses.replace(InputContract.frames(2, 4, 4), split="time", polarity=("off", "on"), crop=(0, 0, 4, 4))
+_MOST_FRAMES = 3000
+
+
+def _camera_seeds(_: Room) -> list[bytes]:
+    seeds = []
+    for number, form in enumerate(_FORMS):
+        made = writers.FORMATS[form]
+        seeds.append(bytes([number]) + made.write(writers.some(made, _COUNT)))
+    return seeds
+
+
+def _read_camera(_: Room, content: bytes) -> None:
+    """Push packets of a camera, as a server does. Its frames are in order, and no event is in a frame twice."""
+    form, sent = _FORMS[content[0] % len(_FORMS)] if content else "evt3", content[1:]
+    at = random.Random(zlib.crc32(content)).randrange(len(sent) + 1)
+    frames = PacketFrames(_CAMERA, PacketRule(window=Window(1000), form=form), "a camera")
+    last, inside = (-1, 1), 0
+    for cut in (frames.push(sent[:at]), frames.push(sent[at:]), frames.finish()):
+        for frame in itertools.islice(cut, _MOST_FRAMES):
+            assert (frame.window, frame.step) in ((last[0], last[1] + 1), (max(frame.window, last[0] + 1), 0))
+            assert frame.counts.shape == (2, 4, 4)
+            last, inside = (frame.window, frame.step), inside + frame.events
+    assert inside + frames.dropped <= frames.events
+
+
 def _read_labels(room: Room, content: bytes) -> None:
     room.file("a_labels.csv", content)
     for segment in segments(room.folder / "a.aedat") or ():
@@ -247,6 +278,7 @@ PARSERS = (
     Parser("rosbag2", _bags, _read_bag, packages=("rosbags",), native=True),
     Parser("stream", _stream_seeds, _read_stream),
     Parser("datagrams", _datagram_seeds, _read_datagrams),
+    Parser("camera", _camera_seeds, _read_camera),
     Parser("labels", lambda _: [_LABELS], _read_labels),
     Parser("picture", _pictures, _read_picture, damage.of_png, packages=("PIL",)),
 )
