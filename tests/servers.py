@@ -165,6 +165,8 @@ def serving(
         raise
     finally:
         _stop(process)
+        for left in Path("/dev/shm").glob(f"{server.shared_memory}*"):
+            left.unlink()  # it leaves them if a client is still connected, or if it is killed
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
