@@ -135,23 +135,24 @@ def _value(name: str, item: npt.NDArray[np.generic]) -> onnx.ValueInfoProto:
 
 _STEP = "frames"
 """The kind of state that counts the frames of a window, int64 [N, 1]."""
+_PLACES = "stream/places"
+"""The tensor with the place of the frame of each stream among the kept features: (row, t), int64 [N, 2]."""
+_ONE = numpy_helper.from_array(np.ones(1, np.int64))
 
 
 def _add_completeness(made: _Made, time_steps: int) -> None:
-    """Add c_t, [N, 1]."""
-    last = made.integers("stream/last step", [[time_steps - 1]])
-    made.op("Equal", [_before(_STEP, "seen"), last], COMPLETE)
+    """Add c_t, [N, 1], and the places of the frames."""
+    seen = _before(_STEP, "seen")
+    made.op("Equal", [seen, made.integers("stream/last step", [[time_steps - 1]])], COMPLETE)
+    ones = made.op("ConstantOfShape", [made.op("Shape", [seen], "stream/shape")], "stream/ones", value=_ONE)
+    rows = made.op("CumSum", [ones, made.integers("stream/first axis", 0)], "stream/rows", exclusive=1)
+    made.op("Concat", [rows, seen], _PLACES, axis=1)
 
 
 def _add_kept(made: _Made, feature: Feature, time_steps: int) -> Carried:
     """Add k_t of a feature, [N, T, ...]."""
-    name, axes = feature.name, [1] * len(feature.shape)
-    steps = made.integers("stream/steps", [range(time_steps)])
-    here = made.op("Equal", [steps, _before(_STEP, "seen")], f"stream/{name}/is step")
-    shape = made.integers(f"stream/{name}/mask shape", [-1, time_steps, *axes])
-    mask = made.op("Reshape", [here, shape], f"stream/{name}/mask")
-    now = made.op("Unsqueeze", [kept_tensor(name), made.integers("stream/axis 1", [1])], f"stream/{name}/now")
-    made.op("Where", [mask, now, _before("kept", name)], _after("kept", name))
+    name = feature.name
+    made.op("ScatterND", [_before("kept", name), _PLACES, kept_tensor(name)], _after("kept", name))
     start = np.zeros((time_steps, *feature.shape), np.float32)
     return Carried(_before("kept", name), _after("kept", name), start)
 
