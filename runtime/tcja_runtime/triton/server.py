@@ -132,8 +132,9 @@ def _is_on(given: Mapping[str, str], name: str) -> bool:
 def check_arrays() -> None:
     """Check that the server reads the values of NumPy's arrays.
 
-    A server that is older than NumPy 2 looks for the size of a value where NumPy 1 had it. It takes wrong values from
-    requests then, without an error. So an array goes through the server's tensors, and must come back.
+    Servers before release 24.11 look for the size of a value where NumPy 1 had it
+    (https://github.com/triton-inference-server/python_backend/pull/384). With NumPy 2, a model gets wrong values of
+    requests, without an error. So an array goes through the server's tensors, and must come back.
 
     Raises:
         Unavailable: it does not.
@@ -142,8 +143,8 @@ def check_arrays() -> None:
     back = tensor.from_dlpack("back", tensor("sent", sent).to_dlpack()).as_numpy()
     if not np.array_equal(sent, back):
         raise Unavailable(
-            f"this server takes wrong values from the arrays of NumPy {np.__version__}: it is older than NumPy 2; run "
-            "'pip install \"numpy<2\"' for the server's Python, or use a newer server"
+            f"this server takes wrong values from the arrays of NumPy {np.__version__}, as servers before 24.11 do; "
+            "run 'pip install \"numpy<2\"' for the server's Python, or use a newer server"
         )
 
 
