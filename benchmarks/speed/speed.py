@@ -203,7 +203,7 @@ def arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if args.quick:
         args.rounds, args.seconds, args.compile, args.builds = 3, 0.0, 0.0, 1
-        args.time_steps, args.batches, args.batches_at = [2, 4], [1, 2], 4
+        args.time_steps, args.batches, args.batches_at = [2, 4], [1, 2], 2
     return args
 
 

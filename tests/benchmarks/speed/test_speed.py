@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
-import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +20,6 @@ from tcja_exporters.networks.base import Attention
 
 from ... import networks
 
-ROOT = Path(__file__).parents[3]
 TCJA = Attention("tcja", "product", 3, ((4, 3),))
 SMALL = {
     **networks.SMALL,
@@ -116,25 +115,12 @@ def quick(tmp_path_factory) -> tuple[dict, str, str]:
     folder = tmp_path_factory.mktemp("speed")
     checkpoint = networks.SMALL["dvs128"].checkpoint(folder / "small.pth")
     files = {"--json": folder / "speed.json", "--plot": folder / "speed.svg"}
-    options = [str(part) for pair in files.items() for part in pair]
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "benchmarks.speed.speed",
-            checkpoint,
-            "--engine",
-            checkpoint,
-            "--quick",
-            "--markdown",
-            *options,
-        ],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(files["--json"].read_text()), done.stdout, files["--plot"].read_text()
+    options = [part for pair in files.items() for part in pair]
+    arguments = [checkpoint, "--engine", checkpoint, "--quick", "--markdown", *options]
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
+        patch.setattr(sys, "argv", ["speed.py", *map(str, arguments)])
+        speed.main()
+    return json.loads(files["--json"].read_text()), out.getvalue(), files["--plot"].read_text()
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ from ...exporters.peers import odd, own
 from . import mutations
 from .mutations import Mutation, change
 
+MOST = 6
+"""The most layers of a network that get the same mistake."""
 SMALL = (networks.SMALL["fashion_mnist"], networks.REGISTRY["tet_cifar10dvs"])
 
 
@@ -60,7 +62,13 @@ def exported(request, tmp_path_factory) -> Exported:
     return Exported(bundle, {key.removesuffix(".running_var"): value for key, value in norms.items()})
 
 
-def family(exported: Exported, name: str) -> Iterator[Mutation]:
+def family(exported: Exported, name: str) -> Iterable[Mutation]:
+    """The mistakes of a kind; one that fits more layers than `MOST` is made in some from the first to the last."""
+    found = list(_all_of(exported, name))
+    return found if len(found) <= MOST else [found[i * (len(found) - 1) // (MOST - 1)] for i in range(MOST)]
+
+
+def _all_of(exported: Exported, name: str) -> Iterator[Mutation]:
     manifest = Bundle.open(exported.bundle).manifest
     if name == "norms":
         return mutations.of_norms(manifest, exported.variances)

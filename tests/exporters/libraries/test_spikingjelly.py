@@ -22,8 +22,9 @@ def test_all_of_this_with_spikingjelly_2():
         folder.parent / "user_models/test_conversion.py",
         folder / "test_properties.py",
         folder / "test_refused.py",
+        f"{folder.parent / 'nir_graphs/test_dialects.py'}::test_spikingjelly",
     ]
-    chosen = "(activation_based or parallel or documents or Node or PSN) and not lower_precision"
+    chosen = "(activation_based or parallel or documents or Node or PSN or test_dialects) and not lower_precision"
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, *files],
         env={**os.environ, "PYTHONPATH": str(SECOND)},

@@ -1,7 +1,5 @@
 """The spikes of networks that other people's libraries run and write as NIR files, against those of what is read."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 
 LIBRARIES = ("norse", "snntorch", "spikingjelly")
 STEPS, BATCH = 12, 8
-SECOND, SINABS = (Path(sys.prefix) / name for name in ("spikingjelly-2", "sinabs"))
+SINABS = Path(sys.prefix) / "sinabs"
 
 
 def inputs(*item: int, seed: int = 0) -> torch.Tensor:
@@ -247,19 +245,3 @@ def test_spikingjelly(tmp_path):
         samples=2,
     )
     assert pipeline.export(request)[1].met
-
-
-@pytest.mark.slow
-@pytest.mark.releases
-def test_spikingjelly_2():
-    """The second release, which cannot be installed beside the first, in a process of its own."""
-    if not SECOND.exists():
-        pytest.skip("SpikingJelly 2 is not at hand; make test-all installs it")
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"{__file__}::test_spikingjelly"],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(SECOND), os.environ.get("PYTHONPATH", "")])},
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[3],
-    )
-    assert "1 passed" in done.stdout, done.stdout
