@@ -53,6 +53,16 @@ class TcjaError(Exception):
         text = text if len(text) <= MOST_CHARACTERS else f"{text[:half]} ... {text[-half:]}"
         return "".join(c if c.isprintable() or "\ud800" <= c <= "\udfff" else " " for c in text)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How an error goes to another process: the arguments of some classes are not those of their text."""
+        return _unpickled, (type(self), self.args), self.__dict__
+
+
+def _unpickled(kind: type[TcjaError], args: tuple[Any, ...]) -> TcjaError:
+    error = kind.__new__(kind)
+    error.args = args
+    return error
+
 
 class ParityNotMet(TcjaError):
     """The exported network differs from the trained one by more than rounding explains: spikes, outputs or accuracy.

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+from tcja_deploy.cluster.options import ClusterOptions
 from tcja_deploy.console import Progress, err, silent
 from tcja_runtime.data.camera import CameraView
 from tcja_runtime.errors import BadInput
@@ -20,8 +21,9 @@ from tcja_runtime.tensorrt.build import Batch
 Record = TypeVar("Record")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_PARTS: dict[str, type[CameraView] | type[ReadOptions] | type[Trust]] = {
+_PARTS: dict[str, type[CameraView] | type[ClusterOptions] | type[ReadOptions] | type[Trust]] = {
     "camera_view": CameraView,
+    "cluster": ClusterOptions,
     "reading": ReadOptions,
     "trust": Trust,
 }

@@ -198,6 +198,26 @@ Topic = Annotated[
 ]
 
 
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="[ADDRESS]",
+        help="Share the windows among processes with Ray. ADDRESS is that of a cluster of Ray, HOST:PORT, or auto for "
+        "the one that runs on this machine. Default without an address: start Ray here, for this command alone.",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=10_000,
+        help="The number of processes that --ray runs the network in, each with one thread or one GPU. Default: as "
+        "many as there are CPUs; or GPUs, if the network runs on these.",
+    ),
+]
+
+
 BackendChoice = Annotated[
     BackendName,
     typer.Option(

@@ -17,6 +17,7 @@ from tcja_deploy.cli.options import (
     Json,
     Labels,
     PublicKeys,
+    Ray,
     RequireSignature,
     ResizeMethod,
     TimeUnit,
@@ -25,7 +26,9 @@ from tcja_deploy.cli.options import (
     TrustEngine,
     Verbose,
     WindowLength,
+    Workers,
 )
+from tcja_deploy.cluster.options import ClusterOptions
 from tcja_deploy.console import out, print_json
 from tcja_deploy.provenance import provenance
 from tcja_deploy.texts.run import classified_text
@@ -67,6 +70,8 @@ def run_(
     time_unit: TimeUnit = None,
     columns: Columns = None,
     topic: Topic = None,
+    ray: Ray = None,
+    workers: Workers = None,
     picture: Picture = None,
     as_csv: Csv = False,
     as_json: Json = False,
@@ -78,6 +83,7 @@ def run_(
         tcja-deploy run dvs128.bundle user24.aedat
         tcja-deploy run dvs128.bundle recordings/ --csv > answers.csv
         tcja-deploy run dvs128.bundle long.raw --window 500ms --picture answers.html
+        tcja-deploy run dvs128.bundle recordings/ --csv --ray --workers 4
     """
     from tcja_deploy.report.picture import MOST, page
     from tcja_deploy.run.classify import RunOptions, classify, opened_bundle, pictured_windows
@@ -94,6 +100,7 @@ def run_(
         labels=labels and labels.value,
         pictured=0 if picture is None else MOST,
         reading=ReadOptions(time_unit, columns, topic),
+        cluster=ClusterOptions(ray=ray, workers=workers),
     )
     opened = opened_bundle(bundle, how, options.progress())
     found = classify(opened, files, how, options.progress())

@@ -16,13 +16,16 @@ from tcja_deploy.cli.options import (
     Json,
     Labels,
     PublicKeys,
+    Ray,
     RequireSignature,
     ResizeMethod,
     TimeUnit,
     Topic,
     TrustEngine,
     Verbose,
+    Workers,
 )
+from tcja_deploy.cluster.options import ClusterOptions
 from tcja_deploy.console import err, out, print_json
 from tcja_deploy.provenance import provenance
 from tcja_deploy.texts.verify import verified_text
@@ -69,6 +72,8 @@ def verify(
     time_unit: TimeUnit = None,
     columns: Columns = None,
     topic: Topic = None,
+    ray: Ray = None,
+    workers: Workers = None,
     bisect: Bisect = False,
     backend: ProvenBackend = BackendName.AUTO,
     trust_engine: TrustEngine = False,
@@ -85,6 +90,7 @@ def verify(
     Examples:
         tcja-deploy verify dvs128.bundle
         tcja-deploy verify dvs128.bundle --data test.npz --bisect
+        tcja-deploy verify dvs128.bundle --data test/ --ray 10.0.0.1:6379
     """
     from tcja_deploy.verify.options import VerifyOptions
     from tcja_deploy.verify.verifier import verify as verified_by
@@ -99,6 +105,7 @@ def verify(
         trust=options.trust(trust_engine, require_signature, public_key),
         anytime=anytime,
         reading=ReadOptions(time_unit, columns, topic),
+        cluster=ClusterOptions(ray=ray, workers=workers),
     )
     verified = verified_by(bundle, how, options.progress())
     opened, result = verified.bundle, verified.report

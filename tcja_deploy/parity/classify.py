@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import numpy as np
@@ -15,7 +15,7 @@ from tcja_runtime.counting import agree
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.windows import Windows
 from tcja_runtime.errors import BadInput
-from tcja_runtime.evidence.predictions import Predictions
+from tcja_runtime.evidence.predictions import Classes, Predictions
 from tcja_runtime.files import journal
 from tcja_runtime.files.folder import Files
 from tcja_runtime.model_file.model import WEIGHTS
@@ -34,6 +34,15 @@ class Classifier:
     name: str
     run: Callable[[Floats], Predictions]
     size: int
+
+    def rows(self, windows: Windows, start: int) -> Iterator[Classes]:
+        """Yield the predictions for the windows from number `start` on, as rows (`Predictions.rows`), batch by batch.
+
+        Raises:
+            BadInput: a file of the data is damaged.
+        """
+        for inputs in windows.batches(self.size, start):
+            yield self.run(inputs).rows
 
 
 def predict(
@@ -64,8 +73,7 @@ def predict(
     done = sum(map(len, found))
     try:
         with progress.counted(f"classify with {network.name}", len(windows), done) as advance:
-            for inputs in windows.batches(network.size, done):
-                rows = network.run(inputs).rows
+            for rows in network.rows(windows, done):
                 found.append(rows)
                 kept.add(rows)
                 done += len(rows)

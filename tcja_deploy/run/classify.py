@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from tcja_deploy.cluster.cluster import joined
+from tcja_deploy.cluster.job import Job, Runner
+from tcja_deploy.cluster.options import ClusterOptions
+from tcja_deploy.cluster.shared import SharedBundle
 from tcja_deploy.console import Progress, silent
 from tcja_deploy.report.picture import PicturedWindow
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.backends.probe import onnxruntime_probes
 from tcja_runtime.backends.select import opened
+from tcja_runtime.budget import batch_size
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.choices import AUTO
 from tcja_runtime.data.camera import WHOLE, CameraView
-from tcja_runtime.data.dataset import load
+from tcja_runtime.data.dataset import Data, load
 from tcja_runtime.data.recordings import DataOptions
 from tcja_runtime.data.sliding_windows import Window
 from tcja_runtime.errors import Unavailable
 from tcja_runtime.events import ReadOptions
 from tcja_runtime.evidence.trace import Values
-from tcja_runtime.network.classified import ClassifiedWindows, classified
+from tcja_runtime.network.classified import (
+    BatchClassifier,
+    ClassifiedBatch,
+    ClassifiedWindows,
+    classified_batches,
+    gathered,
+)
 from tcja_runtime.records import check_arguments, check_size
 from tcja_runtime.signing.trust import Trust
 
@@ -39,6 +51,7 @@ class RunOptions:
             takes the rule of the bundle.
         pictured: the number of windows to keep for a picture, from the first window on.
         reading: what the user says about recordings that do not say it themselves.
+        cluster: the Ray that shares the windows among processes, if any.
     """
 
     backend: str = AUTO
@@ -48,6 +61,7 @@ class RunOptions:
     labels: str | None = None
     pictured: int = 0
     reading: ReadOptions = dataclasses.field(default_factory=ReadOptions)
+    cluster: ClusterOptions = dataclasses.field(default_factory=ClusterOptions)
 
     def __post_init__(self) -> None:
         check_arguments(self)
@@ -92,17 +106,74 @@ def classify(
             reading=options.reading,
         )
         data = [load(file, manifest.input, manifest.classes, how) for file in files]
+    batches = (_with_ray if options.cluster.ray else _in_this_process)(bundle, data, options, progress)
+    found = gathered(bundle, data, batches)
+    for line in (*found.remarks, *filter(None, [found.unlike])):
+        progress.note(line)
+    return found
+
+
+def _counted(
+    title: str, batches: Iterable[ClassifiedBatch], data: Sequence[Data], progress: Progress
+) -> Iterator[ClassifiedBatch]:
+    """Yield what is kept of each batch of data sets, with the progress on the terminal."""
+    with progress.counted(title, sum(map(len, data))) as advance:
+        for batch in batches:
+            yield batch
+            advance(len(batch.scores))
+
+
+def _in_this_process(
+    bundle: Bundle, data: Sequence[Data], options: RunOptions, progress: Progress
+) -> Iterator[ClassifiedBatch]:
+    """Yield what is kept of each batch of data sets."""
     with progress.step("load the network"):
         backend = opened(bundle, options.backend)
     if not options.pictured:  # a picture needs the gates, which ONNX Runtime computes
         bundle.release()
     for line in backend.not_run:
         progress.note(line)
-    with progress.counted(f"classify in {backend.title}", sum(map(len, data))) as advance:
-        found = classified(bundle, backend, data, pictured=options.pictured, advance=advance)
-    for line in (*found.remarks, *filter(None, [found.unlike])):
-        progress.note(line)
-    return found
+    batches = classified_batches(BatchClassifier(bundle, backend, options.pictured), data)
+    yield from _counted(f"classify in {backend.title}", batches, data, progress)
+
+
+def _with_ray(
+    bundle: Bundle, data: Sequence[Data], options: RunOptions, progress: Progress
+) -> Iterator[ClassifiedBatch]:
+    """Yield what is kept of each batch of data sets, which the workers of a cluster classify."""
+    manifest = bundle.manifest
+    work = ClassifyWork(bundle=SharedBundle.of(bundle, options.trust, options.backend), pictured=options.pictured)
+    if not options.pictured:
+        bundle.release()
+    size, window_bytes = batch_size(manifest.signature), 4 * math.prod(manifest.input.shape)
+    with joined(options.cluster, progress) as cluster:
+        batches = cluster.outcomes(Job(work=work, data=data, size=size, window_bytes=window_bytes))
+        yield from _counted("classify with Ray", batches, data, progress)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassifyWork:
+    """The classification of windows as the `Work` of a cluster.
+
+    Attributes:
+        bundle: the bundle.
+        pictured: the number of windows whose inputs are kept, from the first window on.
+    """
+
+    bundle: SharedBundle
+    pictured: int
+
+    @property
+    def device(self) -> str:
+        return self.bundle.device
+
+    def runner(self) -> Runner:
+        """Load the network."""
+        bundle = self.bundle.opened()
+        backend = opened(bundle, self.bundle.backend)
+        bundle.release()
+        classifier = BatchClassifier(bundle, backend, self.pictured)
+        return Runner(title=backend.title, run=classifier.run, notes=backend.not_run)
 
 
 def pictured_windows(

@@ -6,27 +6,24 @@ import dataclasses
 from contextlib import ExitStack
 from functools import partial
 
+from tcja_deploy.cluster.cluster import Cluster
 from tcja_deploy.console import Progress
 from tcja_deploy.parity import anytime, verdict
 from tcja_deploy.parity.bisect import Culprit, bisect
-from tcja_deploy.parity.classify import Classifier, model_identity, predict
+from tcja_deploy.parity.classify import Classifier, predict
 from tcja_deploy.parity.compare import compare, with_earlier_agreement, with_statistics
-from tcja_deploy.parity.engine import Returned, engine_parity, plain_parity
+from tcja_deploy.parity.engine import engine_parity, plain_parity
 from tcja_deploy.parity.failures import Failure
 from tcja_deploy.verify.answers import Answers
 from tcja_deploy.verify.evidence import Evidence
+from tcja_deploy.verify.network import Network
 from tcja_deploy.verify.options import VerifyOptions
-from tcja_runtime.backends import select
-from tcja_runtime.backends.probe import Probe, onnxruntime_probes, tensorrt_probes
-from tcja_runtime.backends.select import Backend
+from tcja_deploy.verify.with_ray import SharedClassifier
 from tcja_runtime.budget import batch_size, large_batch
 from tcja_runtime.bundle.bundle import Bundle
-from tcja_runtime.choices import ENGINE_TARGETS
-from tcja_runtime.data.contract import Floats
 from tcja_runtime.evidence.agreement import agreement
 from tcja_runtime.evidence.anytime import Curve
 from tcja_runtime.evidence.predictions import Predictions
-from tcja_runtime.evidence.trace import Observation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,54 +52,15 @@ class BackendProof:
         return [Answers.of(self.parity.backend, self.engine_sha256, self.predictions)] if self.predictions else []
 
 
-@dataclasses.dataclass(frozen=True)
-class _Network:
-    """A bundle's network in one backend.
+def prove(
+    opened: Bundle, evidence: Evidence, name: str, options: VerifyOptions, progress: Progress, cluster: Cluster | None
+) -> BackendProof:
+    """Compare a bundle's network in a backend, named `name`, with the golden vectors, and classify windows with it.
 
-    Attributes:
-        bundle: the bundle.
-        probes: the models of the bundle, whose spikes and signals are outputs; the first is model.plain.onnx.
-        engines: the engines of the backend that this machine can run, the last built first; none for ONNX Runtime.
+    If there is a cluster, its workers classify the windows of the data.
     """
-
-    bundle: Bundle
-    probes: list[Probe]
-    engines: list[Backend]
-
-    @classmethod
-    def loaded(cls, opened: Bundle, name: str) -> _Network:
-        """Load the network in a backend."""
-        manifest = opened.manifest
-        if name not in ENGINE_TARGETS:
-            return cls(opened, onnxruntime_probes(opened, manifest.signature, name), [])
-        running = select.all_opened(opened, name)
-        return cls(opened, tensorrt_probes(opened, manifest.signature, name, manifest.precision), running)
-
-    def run(self, inputs: Floats) -> Predictions:
-        """Return predictions for windows [n, ...]: of the first engine or, without engines, of model.plain.onnx."""
-        if not self.engines:
-            return Predictions.of_run(self.probes[0].run(inputs))
-        found = Returned.of(self.engines[0].session, inputs, self.bundle.manifest.output)
-        return Predictions.of_run(Observation(output=found.output, spikes={}, signals={}))
-
-    @property
-    def identity(self) -> str:
-        """A text that identifies the model, the engine and the backend."""
-        plain = self.probes[0]
-        found = f"{plain.backend} of {model_identity(self.bundle, plain.model)}"
-        return f"{found} in {self.engine_sha256}" if self.engine_sha256 else found
-
-    @property
-    def engine_sha256(self) -> str | None:
-        """The hash of the engine that predicts (`run`); None without engines."""
-        engine = self.engines[0].engine if self.engines else None
-        return engine.info.sha256 if engine else None
-
-
-def prove(opened: Bundle, evidence: Evidence, name: str, options: VerifyOptions, progress: Progress) -> BackendProof:
-    """Compare a bundle's network in a backend, named `name`, with the golden vectors, and classify windows with it."""
     manifest, golden = opened.manifest, evidence.golden
-    network = _Network.loaded(opened, name)
+    network = Network.loaded(opened, name)
     signature, size, n = manifest.signature, batch_size(manifest.signature), len(golden.samples)
     # TensorRT builds each part of a network for one batch size, so all batches must have the same size.
     even = max(k for k in range(1, size + 1) if n % k == 0) if network.engines else size
@@ -129,8 +87,9 @@ def prove(opened: Bundle, evidence: Evidence, name: str, options: VerifyOptions,
     classifier = Classifier(found.parity.backend, network.run, size)
     if evidence.measured:
         none = network.run(golden.samples.inputs[:1]).first(0)
+        reader = SharedClassifier.of(classifier, network, evidence, options, cluster) if cluster else classifier
         with ExitStack() as until:
-            predictions = predict(classifier, evidence.measured, none, network.identity, progress, until)
+            predictions = predict(reader, evidence.measured, none, network.identity, progress, until)
     else:
         predictions = (network.run(golden.samples.inputs) if network.engines else found.exported).on(golden.samples)
     predictions = evidence.shown.add_to(predictions, classifier, progress)

@@ -73,6 +73,8 @@ def _data(options: VerifyOptions, manifest: Manifest) -> Data | None:
     if given is None:
         if samples is not None:
             raise BadInput("`samples` is a number of windows of `data`; give `data` too, or leave it out")
+        if options.cluster.ray is not None:
+            raise BadInput("`ray` shares the windows of `data` among processes; give `data` too, or leave it out")
         for name in [*how.given, *(["labels"] if options.labels else [])]:
             raise BadInput(f"`{name}` is about recordings in `data`; give `data` too, or leave it out")
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from tcja_deploy.cluster.options import ClusterOptions
 from tcja_runtime.budget import MOST_WINDOWS
 from tcja_runtime.choices import AUTO, BACKENDS
 from tcja_runtime.data.camera import WHOLE, CameraView
@@ -35,6 +36,7 @@ class VerifyOptions:
         labels: the rule by which folders and label files of the data tell classes, one of
             `tcja_runtime.choices.LABEL_RULES`; None takes the rule of the bundle.
         reading: what the user says about recordings that do not say it themselves.
+        cluster: the Ray that shares the windows of the data among processes, if any.
     """
 
     data: Path | GivenWindows | None = None
@@ -46,6 +48,7 @@ class VerifyOptions:
     camera_view: CameraView = WHOLE
     labels: str | None = None
     reading: ReadOptions = dataclasses.field(default_factory=ReadOptions)
+    cluster: ClusterOptions = dataclasses.field(default_factory=ClusterOptions)
 
     def __post_init__(self) -> None:
         check_arguments(self)

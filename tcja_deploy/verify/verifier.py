@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
+from tcja_deploy.cluster.cluster import joined
 from tcja_deploy.consistency import bounds
 from tcja_deploy.console import Progress, silent
 from tcja_deploy.parity import anytime, stepwise, verdict
 from tcja_deploy.parity.bisect import Culprit
 from tcja_deploy.verify.answers import Answers
 from tcja_deploy.verify.backend_proof import BackendProof, compared, prove
-from tcja_deploy.verify.evidence import read_evidence
+from tcja_deploy.verify.evidence import Evidence, read_evidence
 from tcja_deploy.verify.options import VerifyOptions
 from tcja_runtime.backends import onnxruntime
 from tcja_runtime.backends.proven import Proven
@@ -71,10 +73,7 @@ def verify(path: Path | str, options: VerifyOptions | None = None, progress: Pro
         progress.note(line)
     conformance.check(opened, manifest.signature)
     names, not_run = _backends(opened, options)
-    proofs: list[BackendProof] = []
-    for name in names:
-        proof = prove(opened, evidence, name, options, progress)
-        proofs.append(compared(proofs[0], proof) if proofs else proof)
+    proofs = _proofs(opened, evidence, names, options, progress)
     unlike = _unlike(opened, evidence.measured)
     for line in (*(remarks([evidence.data]) if evidence.data else ()), *filter(None, [unlike])):
         progress.note(line)
@@ -104,6 +103,19 @@ def verify(path: Path | str, options: VerifyOptions | None = None, progress: Pro
     _check_bounds(opened, evidence.golden, report, progress)
     culprit = next((proof.culprit for proof in proofs if proof.culprit), None)
     return Verified(opened, report, culprit, [each for proof in proofs for each in proof.answers])
+
+
+def _proofs(
+    opened: Bundle, evidence: Evidence, names: list[str], options: VerifyOptions, progress: Progress
+) -> list[BackendProof]:
+    """Return the comparison of the network in each of the named backends."""
+    proofs: list[BackendProof] = []
+    with contextlib.ExitStack() as stack:
+        cluster = stack.enter_context(joined(options.cluster, progress)) if options.cluster.ray else None
+        for name in names:
+            proof = prove(opened, evidence, name, options, progress, cluster)
+            proofs.append(compared(proofs[0], proof) if proofs else proof)
+    return proofs
 
 
 def _backends(opened: Bundle, options: VerifyOptions) -> tuple[list[str], list[str]]:

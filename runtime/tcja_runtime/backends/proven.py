@@ -154,6 +154,17 @@ class InputWatch:
         if note:
             note(self.unlike)
 
+    def add_measured(self, figures: Figures, *, broken: bool) -> None:
+        """Compare windows of which only the figures are at hand; all of them are compared, and no note is given.
+
+        Args:
+            figures: the figures of the windows (`tcja_runtime.bundle.statistics.inputs.measured`).
+            broken: whether the windows hold fractions where numbers are whole.
+        """
+        with self._lock:
+            self._figures.append(figures)
+            self._count, self._broken, self._known = self._count + len(figures), self._broken or broken, False
+
     def _sentence(self) -> str:
         if not self._known:
             self._said = self._proven.unlike(np.array(self._figures), broken=any(self._broken))

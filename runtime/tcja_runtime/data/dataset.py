@@ -170,6 +170,17 @@ class Data:
         if sum(map(len, held)):
             yield np.concatenate(held)
 
+    def readings(self, parts: range) -> dict[int, Reading]:
+        """Returns what is known of the recordings among these parts that were read, by the number of the part."""
+        return {at: reading for at in parts if (reading := self.parts[at].reading)}
+
+    def learn(self, readings: Mapping[int, Reading]) -> None:
+        """Take over what another process knows of the recordings that it read, by the number of the part."""
+        for at, reading in readings.items():
+            part = self.parts[at]
+            if isinstance(part, RecordedWindows):
+                part.reading = reading
+
     def _pieces(self, size: int, start: int) -> Iterator[Floats]:
         """Yields the windows from number `start` on. Each piece has at most `size` windows, all from the same part."""
         for part in self.parts:

@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import io
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,13 @@ from tcja_runtime.backends.scores import scores as scores_of
 from tcja_runtime.backends.select import Backend
 from tcja_runtime.budget import batch_size
 from tcja_runtime.bundle.bundle import Bundle
+from tcja_runtime.bundle.statistics.inputs import Figures, measured_with_fractions
 from tcja_runtime.data.contract import Floats, Labels
 from tcja_runtime.data.dataset import Data, remarks
 from tcja_runtime.data.recordings import Span
 from tcja_runtime.evidence.agreement import Accuracy
 from tcja_runtime.files.text import one_line
+from tcja_runtime.model_file.tensor_names import SPIKE_COUNTS
 from tcja_runtime.predictions import Predictions, without_score
 from tcja_runtime.records import argument, check_size
 
@@ -151,14 +153,61 @@ def _check_top(top: int) -> None:
     check_size("top", argument("top", top, int), 1)
 
 
-def classified(
-    bundle: Bundle,
-    backend: Backend,
-    data: Sequence[Data],
-    *,
-    pictured: int = 0,
-    advance: Callable[[int], None] = lambda _: None,
-) -> ClassifiedWindows:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassifiedBatch:
+    """What is kept of a batch of n windows.
+
+    Attributes:
+        backend: the title of the backend that ran the network.
+        scores: the scores of the classes, float32 [n, classes].
+        figures: what the windows look like (`tcja_runtime.bundle.statistics.inputs.measured_with_fractions`).
+        returned: the spike counts that the network returned, by the name of the output; empty if it returns none.
+        pictured: the inputs of the first windows, as many as are kept, float32 [k, ...].
+    """
+
+    backend: str
+    scores: Floats
+    figures: Figures
+    returned: Mapping[str, npt.NDArray[Any]]
+    pictured: Floats
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchClassifier:
+    """Classifies batches of windows.
+
+    Attributes:
+        bundle: the network's bundle.
+        backend: the loaded network.
+        pictured: the number of windows whose inputs are kept, from the first window on.
+    """
+
+    bundle: Bundle
+    backend: Backend
+    pictured: int = 0
+
+    def run(self, start: int, inputs: Floats) -> ClassifiedBatch:
+        """Classify a batch.
+
+        Args:
+            start: the number of its first window among all windows.
+            inputs: the windows [n, ...].
+
+        Raises:
+            BadInput: the network does not take the windows, or a score is NaN or infinite.
+        """
+        manifest = self.bundle.manifest
+        returned = self.backend.session.run({manifest.input.name: inputs})
+        return ClassifiedBatch(
+            backend=self.backend.title,
+            scores=scores_of(returned[manifest.output], self.bundle, self.backend.title),
+            figures=measured_with_fractions(manifest.input, inputs),
+            returned={name: returned[name] for name in (SPIKE_COUNTS,) if name in returned},
+            pictured=inputs[: max(0, self.pictured - start)].copy(),
+        )
+
+
+def classified(bundle: Bundle, backend: Backend, data: Sequence[Data], *, pictured: int = 0) -> ClassifiedWindows:
     """Classify all windows of data sets, a batch at a time.
 
     Args:
@@ -166,25 +215,40 @@ def classified(
         backend: the loaded network.
         data: the data sets.
         pictured: the number of windows whose inputs are kept, from the first window on.
-        advance: the function that is called with the number of windows of each batch that is done.
 
     Raises:
         BadInput: the network does not classify, a file is damaged, or a score is NaN or infinite.
     """
-    bundle.check_classifies()
-    manifest = bundle.manifest
+    return gathered(bundle, data, classified_batches(BatchClassifier(bundle, backend, pictured), data))
+
+
+def classified_batches(classifier: BatchClassifier, data: Sequence[Data]) -> Iterator[ClassifiedBatch]:
+    """Yield what is kept of each batch of data sets, in their order (`classified`)."""
+    classifier.bundle.check_classifies()
+    size, start = batch_size(classifier.bundle.manifest.signature), 0
+    for inputs in itertools.chain.from_iterable(each.batches(size) for each in data):
+        yield classifier.run(start, inputs)
+        start += len(inputs)
+
+
+def gathered(bundle: Bundle, data: Sequence[Data], batches: Iterable[ClassifiedBatch]) -> ClassifiedWindows:
+    """Join what is kept of all batches of data sets.
+
+    Args:
+        bundle: the network's bundle.
+        data: the data sets, whose windows were read when the batches were made.
+        batches: what is kept of each batch, in their order.
+    """
+    manifest, title = bundle.manifest, ""
     scores = [np.empty((0, len(manifest.classes)), np.float32)]
     watch, firing = InputWatch(Proven(bundle)), FiringWatch(bundle)
-    kept, missing = [np.empty((0, *manifest.input.shape), np.float32)], pictured
-    for inputs in itertools.chain.from_iterable(each.batches(batch_size(manifest.signature)) for each in data):
-        returned = backend.session.run({manifest.input.name: inputs})
-        scores.append(scores_of(returned[manifest.output], bundle, backend.title))
-        watch.add(inputs)
-        firing.add(returned)
-        if missing:
-            kept.append(inputs[:missing].copy())
-            missing -= len(kept[-1])
-        advance(len(inputs))
+    kept = [np.empty((0, *manifest.input.shape), np.float32)]
+    for batch in batches:
+        title = batch.backend
+        scores.append(batch.scores)
+        watch.add_measured(batch.figures[:, :-1], broken=bool(batch.figures[:, -1].any()))
+        firing.add(batch.returned)
+        kept.append(batch.pictured)
     parts = [part for each in data for part in each.parts]
     counts = [(file, sum(part.count for part in same)) for file, same in itertools.groupby(parts, lambda p: p.file)]
     spans: list[Span | None] = []
@@ -197,7 +261,7 @@ def classified(
         output=manifest.output,
         bundle=str(bundle.path),
         network=manifest.network,
-        backend=backend.title,
+        backend=title,
         files=[str(file) for file, _ in counts],
         counts=[count for _, count in counts],
         labels=np.concatenate(labels),

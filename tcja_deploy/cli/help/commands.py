@@ -9,6 +9,7 @@ from rich.text import Text
 from typer.core import TyperCommand, TyperGroup
 
 from tcja_deploy.cli.help.descriptions import Parameter, descriptions
+from tcja_deploy.cluster.options import LOCAL, is_address
 from tcja_deploy.console import out, plain
 from tcja_deploy.texts.table import Hanging, labelled
 from tcja_runtime.errors import EXIT_CODES
@@ -17,7 +18,16 @@ _WIDTH, _INDENT = 80, 26
 
 
 class Command(TyperCommand):
-    """A command with our help."""
+    """A command with our help, whose option --ray may have no value."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments. What follows --ray is its value only if it is an address of Ray."""
+        words = args[: args.index("--")] if "--" in args else args
+        if "--ray" in words:
+            after = words.index("--ray") + 1
+            if not is_address(" ".join(words[after : after + 1])):
+                args = [*args[:after], LOCAL, *args[after:]]
+        return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help of the command."""

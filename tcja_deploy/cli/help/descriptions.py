@@ -30,7 +30,7 @@ GROUPS = {
     "--build-timeout",
     "Origin": "--trust-engine --require-signature --public-key --key --certificate --certificate-chain --sigstore "
     "--identity-token",
-    "Running": "--backend --canonical --warm-up --device --top --seconds --windows",
+    "Running": "--backend --canonical --warm-up --device --top --seconds --windows --ray --workers",
     "Server": "--name --instances --max-batch --delay --new-version --cameras --idle --engine",
     "Output": "--out --report --picture --view --csv --json --verbose",
 }

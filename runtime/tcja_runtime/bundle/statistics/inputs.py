@@ -207,6 +207,11 @@ def fractions(contract: InputContract, inputs: Floats) -> npt.NDArray[np.bool_]:
     return np.array([bool((np.rint(window) != window).any()) for window in inputs], np.bool_)
 
 
+def measured_with_fractions(contract: InputContract, inputs: Floats) -> Figures:
+    """Returns the figures of windows [N, ...], and 1 for those with fractions, else 0: float64 [N, figures + 1]."""
+    return np.column_stack([measured(contract, inputs), fractions(contract, inputs)])
+
+
 class MeasuredWindows:
     """Windows whose figures are stored when they are read.
 
@@ -251,10 +256,18 @@ class MeasuredWindows:
     def batches(self, size: int, start: int = 0) -> Iterator[Floats]:
         """Yields the windows from number `start` on, in batches [size, ...]; the last batch may be smaller."""
         for inputs in self._windows.batches(size, start):
-            part = self._table[start : start + len(inputs)]
-            part[:, :-1], part[:, -1] = measured(self._contract, inputs), fractions(self._contract, inputs)
+            self.store(start, measured_with_fractions(self._contract, inputs))
             start += len(inputs)
             yield inputs
+
+    def store(self, start: int, rows: Figures) -> None:
+        """Store the figures of windows that were read elsewhere.
+
+        Args:
+            start: the number of the first of these windows.
+            rows: their figures (`measured_with_fractions`).
+        """
+        self._table[start : start + len(rows)] = rows
 
     @property
     def figures(self) -> Figures:

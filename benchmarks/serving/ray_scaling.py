@@ -1,0 +1,231 @@
+"""Windows that one process classifies, against the same with Ray: 1 and 2 workers, and 2 of which one is killed.
+
+    python -m benchmarks.serving.ray_scaling [--files 24] [--windows 8] [--side 128] [--json FILE]
+
+The network is of the dvs128 family with drawn weights; the windows are drawn, too, in several .npz. Each case is a
+process of its own, which loads all anew. Each pass over the data has its seconds: to start Ray, to the first answer,
+and for the rest, whose rate does not hold the start. One process runs with one thread, as a worker has, and with one a
+core. The scores of all cases are compared bit by bit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import math
+import multiprocessing
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tcja_deploy.cluster.cluster import joined
+from tcja_deploy.cluster.job import Job
+from tcja_deploy.cluster.options import ClusterOptions
+from tcja_deploy.cluster.shared import SharedBundle
+from tcja_deploy.console import Progress, err, silent
+from tcja_deploy.run.classify import ClassifyWork
+from tcja_runtime.backends.onnxruntime import limit_threads
+from tcja_runtime.backends.select import opened
+from tcja_runtime.budget import batch_size
+from tcja_runtime.bundle.bundle import Bundle
+from tcja_runtime.data.dataset import load
+from tcja_runtime.data.windows import random_windows
+from tcja_runtime.machine.conditions import conditions
+from tcja_runtime.network.classified import BatchClassifier, ClassifiedBatch, classified_batches
+from tcja_runtime.signing.trust import Trust
+
+NAME, CHANNELS = "dvs128", 16
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Case:
+    """How windows are classified.
+
+    Attributes:
+        title: the words for it.
+        workers: the number of workers of Ray; 0 for one process without Ray.
+        threads: the threads of one process; 0 for one a core.
+        kill: whether the first worker that is seen is killed when half of the windows are done.
+    """
+
+    title: str
+    workers: int = 0
+    threads: int = 0
+    kill: bool = False
+
+
+CASES = (
+    Case(title="one process, one thread", threads=1),
+    Case(title="one process, a thread a core"),
+    Case(title="Ray, 1 worker", workers=1),
+    Case(title="Ray, 2 workers", workers=2),
+    Case(title="Ray, 2 workers, one is killed", workers=2, kill=True),
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Seconds:
+    """What a case took.
+
+    Attributes:
+        start: to load the network, or to start Ray.
+        first: from then to the answer for the first batches.
+        rest: from then to the last answer.
+        windows: the windows in `rest`.
+        scores: the SHA-256 of all scores.
+        notes: what was said.
+    """
+
+    start: float
+    first: float
+    rest: float
+    windows: int
+    scores: str
+    notes: list[str]
+
+
+def export(folder: Path, side: int, files: int, windows: int) -> None:
+    """Write the bundle and its data."""
+    import torch
+
+    from benchmarks import drawn
+    from tcja_deploy.export import pipeline
+    from tcja_deploy.export.request import ExportRequest
+    from tcja_exporters.networks import NETWORKS
+    from tcja_exporters.networks.base import ShapeReader
+
+    network = NETWORKS[NAME]
+    sizes = network.sizes(ShapeReader({}, {}))
+    sizes = sizes._replace(height=side, width=side, widths=(CHANNELS,) * len(sizes.widths), hidden=4 * CHANNELS)
+    torch.save({"net": drawn.module(NAME, 0, sizes).state_dict(), "epoch": 0}, folder / "model.pth")
+    request = ExportRequest(checkpoint=folder / "model.pth", out=folder / "a.bundle", target="onnx", samples=1)
+    pipeline.export(request, silent())
+    (folder / "data").mkdir()
+    for at in range(files):
+        inputs = random_windows(network.contract(sizes), windows, seed=at).inputs
+        np.savez_compressed(folder / "data" / f"{at:03}.npz", frames=inputs)
+
+
+def measure(folder: Path, case: Case) -> Seconds:
+    """Run a case."""
+    began = time.monotonic()
+    limit_threads(case.threads)
+    bundle = Bundle.open(folder / "a.bundle", to_run=True)
+    data = load(folder / "data", bundle.manifest.input, bundle.manifest.classes)
+    progress = silent()
+    with _answers(bundle, data, case, progress) as answers:
+        ready = time.monotonic()
+        digest, first, done = hashlib.sha256(), 0.0, 0
+        for batch in answers:
+            digest.update(batch.scores.tobytes())
+            done += len(batch.scores)
+            if not first:
+                first, at_first = time.monotonic(), done
+            if case.kill and done >= len(data) // 2:
+                _kill_a_worker()
+                case = dataclasses.replace(case, kill=False)
+    return Seconds(
+        start=ready - began,
+        first=first - ready,
+        rest=time.monotonic() - first,
+        windows=done - at_first,
+        scores=digest.hexdigest(),
+        notes=progress.notes,
+    )
+
+
+class _answers:  # noqa: N801  # a context
+    """A context with what each batch of the data is answered."""
+
+    def __init__(self, bundle: Bundle, data: Any, case: Case, progress: Progress) -> None:
+        self._bundle, self._data, self._case, self._progress = bundle, data, case, progress
+
+    def __enter__(self) -> Iterator[ClassifiedBatch]:
+        bundle, manifest = self._bundle, self._bundle.manifest
+        if not self._case.workers:
+            return classified_batches(BatchClassifier(bundle, opened(bundle)), [self._data])
+        self._cluster = joined(ClusterOptions(ray="local", workers=self._case.workers), self._progress)
+        work = ClassifyWork(bundle=SharedBundle.of(bundle, Trust(), "auto"), pictured=0)
+        size, window_bytes = batch_size(manifest.signature), 4 * math.prod(manifest.input.shape)
+        job = Job(work=work, data=[self._data], size=size, window_bytes=window_bytes)
+        return self._cluster.__enter__().outcomes(job)
+
+    def __exit__(self, *error: Any) -> None:
+        if self._case.workers:
+            self._cluster.__exit__(*error)
+
+
+def _kill_a_worker() -> None:
+    """Kill the first process of Ray that has a session."""
+    for each in sorted(Path("/proc").iterdir()):
+        try:
+            parent = int((each / "stat").read_text().rpartition(")")[2].split()[3])
+            if parent in _sessions() and b"MapWorker" in (each / "cmdline").read_bytes():
+                os.kill(int(each.name), signal.SIGKILL)
+                return
+        except (OSError, ValueError, IndexError):
+            continue
+
+
+def _sessions() -> set[int]:
+    """The processes that this one started: each has a session, in which are the processes of Ray."""
+    found = set()
+    for each in Path("/proc").iterdir():
+        try:
+            if int((each / "stat").read_text().rpartition(")")[2].split()[1]) == os.getpid():
+                found.add(int(each.name))
+        except (OSError, ValueError, IndexError):
+            continue
+    return found
+
+
+def _in_a_process(target: Any, *arguments: Any) -> Any:
+    """What a function returns in a new process."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(target, arguments)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=24)
+    parser.add_argument("--windows", type=int, default=8, help="in each file")
+    parser.add_argument("--side", type=int, default=128, help="of the frames")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    progress = Progress(err)
+    found: dict[str, Seconds] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        with progress.step("export"):
+            _in_a_process(export, Path(folder), args.side, args.files, args.windows)
+        for case in CASES:
+            with progress.step(case.title):
+                found[case.title] = _in_a_process(measure, Path(folder), case)
+    result = {
+        "machine": dataclasses.asdict(conditions()),
+        "network": f"{NAME} at {args.side}x{args.side}, {CHANNELS} channels, drawn weights",
+        "windows": args.files * args.windows,
+        "cases": {title: dataclasses.asdict(each) for title, each in found.items()},
+    }
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"{result['network']}: {result['windows']} windows in {args.files} files")
+    print(f"{'':32}{'start':>8}{'first':>8}{'rest':>8}{'windows/s':>11}  scores")
+    same = found[CASES[0].title].scores
+    for title, each in found.items():
+        rate = each.windows / each.rest
+        equal = "identical" if each.scores == same else "DIFFERENT"
+        print(f"{title:32}{each.start:8.1f}{each.first:8.1f}{each.rest:8.1f}{rate:11.2f}  {equal}")
+        for note in each.notes:
+            print(f"{'':32}{note}")
+
+
+if __name__ == "__main__":
+    main()
