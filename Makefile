@@ -45,7 +45,7 @@ $(ALL_TESTABLE): $(TESTABLE) $(PACKAGING) $(AUDITING)
 	@echo "Set-up of all tests, once: pip installs compilers and other people's releases in .venv, 1 GB."
 	$(INSTALL) -c constraints.txt --no-deps evio faery hdf5plugin
 	$(INSTALL) -c constraints.txt model-signing pyopenssl
-	$(INSTALL) -c constraints.txt 'tritonclient[grpc,http]'
+	$(INSTALL) -c constraints.txt 'tritonclient[grpc,http]' 'ray[data]'
 	$(INSTALL) -c constraints.txt --no-deps rosbags apsw backports.zstd lz4 ruamel.yaml typing_extensions
 	if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
 		$(BESIDE)/spikingjelly-2 spikingjelly==2.0.0 loguru==0.7.3; fi

@@ -34,6 +34,7 @@ TESTED_THROUGH = {
     "deploy/cli/test_app": (
         "console formatting packages cli.options cli.build cli.run texts.build texts.options texts.parity"
     ),
+    "deploy/cluster/test_cluster": "cluster.pipeline cluster.worker verify.network verify.with_ray",
     "deploy/compare/test_comparison": "cli.fleet.compare provenance texts.fleet.compare verify.answers",
     "deploy/check/test_checker": "check.modules check.result",
     "deploy/cli/test_check": "texts.check",

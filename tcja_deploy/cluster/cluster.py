@@ -17,6 +17,7 @@ from tcja_deploy.console import Progress
 from tcja_runtime.counting import agree, counted
 from tcja_runtime.errors import Unavailable, user_error
 from tcja_runtime.machine import children
+from tcja_runtime.machine.versions import too_old, version
 
 _JOINING_SECONDS = 60.0
 """The time that Ray gets to start, or to join a cluster. Where nothing answers, it would try for minutes."""
@@ -144,16 +145,18 @@ def _require() -> None:
     """Check that Ray Data is installed.
 
     Raises:
-        Unavailable: it is not.
+        Unavailable: it is not, or is too old.
     """
+    if old := too_old("ray", version("ray")):
+        raise Unavailable(f"{old}: run 'pip install -U \"tcja-deploy[ray]\"'")
     try:
         import pyarrow  # noqa: F401  # which Ray does not require, but Ray Data does
         import ray.cloudpickle  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise Unavailable(
+            f"`ray` needs the package {(error.name or '').partition('.')[0]}, which is not installed: run 'pip install \"tcja-deploy[ray]\"'"
+        ) from error
     except ImportError as error:
-        if isinstance(error, ModuleNotFoundError):
-            raise Unavailable(
-                f"`ray` needs the package {error.name}, which is not installed: run 'pip install \"tcja-deploy[ray]\"'"
-            ) from error
         raise user_error(error) or error from error
 
 

@@ -154,16 +154,16 @@ class InputWatch:
         if note:
             note(self.unlike)
 
-    def add_measured(self, figures: Figures, *, broken: bool) -> None:
-        """Compare windows of which only the figures are at hand; all of them are compared, and no note is given.
+    def add_measured(self, rows: Figures) -> None:
+        """Compare windows that were measured elsewhere; all of them are compared, and no note is given.
 
         Args:
-            figures: the figures of the windows (`tcja_runtime.bundle.statistics.inputs.measured`).
-            broken: whether the windows hold fractions where numbers are whole.
+            rows: their figures (`tcja_runtime.bundle.statistics.inputs.measured_with_fractions`).
         """
         with self._lock:
-            self._figures.append(figures)
-            self._count, self._broken, self._known = self._count + len(figures), self._broken or broken, False
+            self._figures.extend(rows[:, :-1])
+            self._broken.extend((rows[:, -1] == 1).tolist())
+            self._count, self._known = self._count + len(rows), False
 
     def _sentence(self) -> str:
         if not self._known:

@@ -27,6 +27,7 @@ OLDEST = {
     "hdf5plugin": (4, 1),
     "nir": (1, 0, 6),
     "pillow": (10, 0),
+    "ray": (2, 60),
     "rosbags": (0, 11),
     "tritonclient": (2, 51),
     "model-signing": (1, 1),

@@ -246,7 +246,7 @@ def gathered(bundle: Bundle, data: Sequence[Data], batches: Iterable[ClassifiedB
     for batch in batches:
         title = batch.backend
         scores.append(batch.scores)
-        watch.add_measured(batch.figures[:, :-1], broken=bool(batch.figures[:, -1].any()))
+        watch.add_measured(batch.figures)
         firing.add(batch.returned)
         kept.append(batch.pictured)
     parts = [part for each in data for part in each.parts]

@@ -13,7 +13,8 @@ PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
 def test_they_are_those_of_pyproject():
     text = PYPROJECT.read_text()
     wanted = re.findall(
-        r'"([a-z0-9-]+)(?:\[[a-z]+\])?>=([0-9.]+)"', text.partition("[build-system]")[2].partition("dev = ")[0]
+        r'"([a-z0-9-]+)(?:\[[a-z]+\])?>=([0-9.]+)(?:,<[0-9.]+)?"',
+        text.partition("[build-system]")[2].partition("dev = ")[0],
     )
     found = {name: tuple(map(int, number.split("."))) for name, number in wanted if name != "setuptools"}
     assert found == OLDEST
