@@ -3,9 +3,10 @@
     python -m benchmarks.serving.ray_scaling [--files 24] [--windows 8] [--side 128] [--json FILE]
 
 The network is of the dvs128 family with drawn weights; the windows are drawn, too, in several .npz. Each case is a
-process of its own, which loads all anew. Each pass over the data has its seconds: to start Ray, to the first answer,
-and for the rest, whose rate does not hold the start. One process runs with one thread, as a worker has, and with one a
-core. The scores of all cases are compared bit by bit.
+process of its own, which loads all anew. Its seconds are those to load the network or start Ray, then those to the
+first answer, which with Ray hold the start of the workers, and those to the last answer. One process runs with one
+thread, as a worker has, and with one a core. The scores of all cases are compared bit by bit. The worker is killed at
+the first answer.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Case:
         title: the words for it.
         workers: the number of workers of Ray; 0 for one process without Ray.
         threads: the threads of one process; 0 for one a core.
-        kill: whether the first worker that is seen is killed when half of the windows are done.
+        kill: whether a worker is killed at the first answer.
     """
 
     title: str
@@ -77,17 +78,15 @@ class Seconds:
 
     Attributes:
         start: to load the network, or to start Ray.
-        first: from then to the answer for the first batches.
-        rest: from then to the last answer.
-        windows: the windows in `rest`.
+        first: from then to the answer for the first batch.
+        all: to the answer for the last batch.
         scores: the SHA-256 of all scores.
         notes: what was said.
     """
 
     start: float
     first: float
-    rest: float
-    windows: int
+    all: float
     scores: str
     notes: list[str]
 
@@ -123,20 +122,18 @@ def measure(folder: Path, case: Case) -> Seconds:
     progress = silent()
     with _answers(bundle, data, case, progress) as answers:
         ready = time.monotonic()
-        digest, first, done = hashlib.sha256(), 0.0, 0
+        digest, first = hashlib.sha256(), 0.0
         for batch in answers:
             digest.update(batch.scores.tobytes())
-            done += len(batch.scores)
             if not first:
-                first, at_first = time.monotonic(), done
-            if case.kill and done >= len(data) // 2:
-                _kill_a_worker()
-                case = dataclasses.replace(case, kill=False)
+                first = time.monotonic()
+                if case.kill:
+                    _kill_a_worker()
+        ended = time.monotonic()
     return Seconds(
         start=ready - began,
         first=first - ready,
-        rest=time.monotonic() - first,
-        windows=done - at_first,
+        all=ended - ready,
         scores=digest.hexdigest(),
         notes=progress.notes,
     )
@@ -217,12 +214,11 @@ def main() -> None:
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n")
     print(f"{result['network']}: {result['windows']} windows in {args.files} files")
-    print(f"{'':32}{'start':>8}{'first':>8}{'rest':>8}{'windows/s':>11}  scores")
+    print(f"{'seconds':32}{'start':>8}{'first':>8}{'all':>8}  scores")
     same = found[CASES[0].title].scores
     for title, each in found.items():
-        rate = each.windows / each.rest
         equal = "identical" if each.scores == same else "DIFFERENT"
-        print(f"{title:32}{each.start:8.1f}{each.first:8.1f}{each.rest:8.1f}{rate:11.2f}  {equal}")
+        print(f"{title:32}{each.start:8.1f}{each.first:8.1f}{each.all:8.1f}  {equal}")
         for note in each.notes:
             print(f"{'':32}{note}")
 

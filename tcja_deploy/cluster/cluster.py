@@ -153,8 +153,9 @@ def _require() -> None:
         import pyarrow  # noqa: F401  # which Ray does not require, but Ray Data does
         import ray.cloudpickle  # noqa: F401
     except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
         raise Unavailable(
-            f"`ray` needs the package {(error.name or '').partition('.')[0]}, which is not installed: run 'pip install \"tcja-deploy[ray]\"'"
+            f"`ray` needs the package {package}, which is not installed: run 'pip install \"tcja-deploy[ray]\"'"
         ) from error
     except ImportError as error:
         raise user_error(error) or error from error

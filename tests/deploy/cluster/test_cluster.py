@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from tcja_deploy.cluster.cluster import Cluster, joined
-from tcja_deploy.cluster.job import Job
+from tcja_deploy.cluster.job import FileFact, Job
 from tcja_deploy.cluster.options import ClusterOptions
 from tcja_deploy.cluster.shared import SharedBundle
 from tcja_deploy.console import silent
@@ -246,6 +246,13 @@ def test_another_bundle_at_the_path_is_refused(cluster, windows):
     work = dataclasses.replace(asked.work.work, bundle=dataclasses.replace(asked.work.work.bundle, sha256="0" * 64))
     with pytest.raises(Unavailable, match="is not the bundle that this command opened"):
         list(cluster.outcomes(dataclasses.replace(asked, work=work)))
+
+
+def test_another_file_at_the_path_is_refused(cluster, windows, monkeypatch):
+    fact = FileFact(size=1, written=1)
+    monkeypatch.setattr(FileFact, "of", lambda _: fact)
+    with pytest.raises(Unavailable, match=rf"dvs128.npz on the machine {socket.gethostname()} is not the file that"):
+        list(cluster.outcomes(job(*windows)))
 
 
 def test_a_window_that_ends_each_process_ends_the_command(cluster, windows):
