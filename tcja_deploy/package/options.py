@@ -47,7 +47,7 @@ class TritonOptions:
 
     Attributes:
         name: the name of the model; None takes that of the bundle's folder, without .bundle.
-        backend: the backend of the server, one of `tcja_runtime.choices.TRITON_BACKENDS`.
+        backend: the backend of the server, one of `tcja_runtime.choices.TritonBackend`.
         instances: the number of instances of the model, each with a network of its own.
         max_batch: the most windows that the server runs at once; None takes what the bundle allows.
         delay: the longest time, in microseconds, that a request waits for others to share its batch. Without it,
