@@ -29,7 +29,7 @@ rclpy.init()
 node = rclpy.create_node("classifier")
 bundle, window = (node.declare_parameter(*each).value for each in (("bundle", "model.bundle"), ("window", "500ms")))
 packets = PacketSource(node.resolve_topic_name("events"))
-best_effort = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)  # reliable drivers send to it, too
+best_effort = QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT)  # reliable drivers send to it, too
 publisher = node.create_publisher(Classification, "~/predictions", 10)
 with tcja.load(bundle) as net, net.stream(packets, window=window) as stream, ThreadPoolExecutor(1) as pool:
     node.create_subscription(EventPacket, "events", packets.push, best_effort)
@@ -38,4 +38,4 @@ with tcja.load(bundle) as net, net.stream(packets, window=window) as stream, Thr
         rclpy.spin(node)
     stream.close()
     done.result()
-print(f"{stream.summary.windows} windows; dropped: {stream.summary.dropped} events, {packets.lost} packets")
+print(*stream.summary.remarks, f"{stream.summary.windows} windows, {stream.summary.dropped} events dropped", sep="\n")

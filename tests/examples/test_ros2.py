@@ -80,7 +80,8 @@ def test_a_camera_is_classified_as_its_recording(bundle, camera):
     assert running.returncode == 0, printed
     assert told == expected
     assert len(told) > 5
-    assert printed.splitlines()[-1].endswith(" windows; dropped: 0 events, 0 packets")
+    assert printed.splitlines()[-1].endswith(" windows, 0 events dropped")
+    assert "missing" not in printed
 
 
 def test_a_camera_of_another_size_ends_the_node(bundle, camera):
