@@ -48,6 +48,7 @@ class Tail(Head):
     def run(self, feeds):
         if self.error:
             raise self.error
+        self.batches.append(len(feeds["b/kept"]))
         return {"sums": feeds["b/kept"].copy()}
 
 
@@ -112,6 +113,18 @@ def test_one_or_all_are_reset_in_the_midst_of_a_window():
     for t in range(3):
         completed = streams.push(windows[:, t])
     np.testing.assert_array_equal(completed.outputs, sums(windows))
+
+
+@pytest.mark.parametrize("together", [1, 2, 4])
+def test_batches_are_as_large_as_is_allowed(together):
+    streams, windows = made(5), drawn(5)
+    streams.together = together
+    for t in range(STEPS):
+        completed = streams.push(windows[:, t])
+    np.testing.assert_array_equal(completed.outputs, sums(windows))
+    rest = [5 % together] if 5 % together else []
+    assert streams._head.batches == ([together] * (5 // together) + rest) * STEPS
+    assert streams._tail.batches == [1] * 5
 
 
 @pytest.mark.parametrize("part", ["_head", "_tail"])
