@@ -55,7 +55,7 @@ TESTED_THROUGH = {
     "deploy/package/test_onnx_stream": "package.agreement package.served",
     "deploy/package/test_triton": (
         "cli.fleet.package package.configuration package.options package.repository package.windows "
-        "texts.fleet.package triton.recordings triton.server triton.windows"
+        "texts.fleet.package triton.server triton.windows"
     ),
     "deploy/package/test_streams": "triton.streams",
     "deploy/report/test_page": (

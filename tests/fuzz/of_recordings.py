@@ -28,6 +28,7 @@ from tcja_runtime.events.formats.arrays import hdf5
 from tcja_runtime.events.labels import segments
 from tcja_runtime.events.sources import open_source
 from tcja_runtime.streaming.packets import PacketFrames, PacketRule
+from tcja_runtime.triton.recordings import window
 
 from ..runtime.events import writers
 from ..runtime.events.reading import fed
@@ -171,6 +172,22 @@ def _read_camera(_: Room, content: bytes) -> None:
     assert inside + frames.dropped <= frames.events
 
 
+_REQUEST_RULES = (
+    InputContract.frames(2, 4, 4),
+    dataclasses.replace(InputContract.frames(2, 4, 4), split="duration-grid", duration=1000),
+    dataclasses.replace(InputContract.frames(2, 4, 4), split="event-count", count=3),
+)
+
+
+def _read_request(_: Room, content: bytes) -> None:
+    """Make a window of the raw events in a request to a server."""
+    number, sent = content[0] if content else 0, content[1:]
+    contract = dataclasses.replace(_REQUEST_RULES[number // len(_FORMS) % len(_REQUEST_RULES)], crop=(0, 0, 4, 4))
+    found = window(sent, _FORMS[number % len(_FORMS)], contract)
+    assert found.shape == (1, *contract.shape)
+    assert found.min() >= 0
+
+
 def _read_labels(room: Room, content: bytes) -> None:
     room.file("a_labels.csv", content)
     for segment in segments(room.folder / "a.aedat") or ():
@@ -279,6 +296,7 @@ PARSERS = (
     Parser("stream", _stream_seeds, _read_stream),
     Parser("datagrams", _datagram_seeds, _read_datagrams),
     Parser("camera", _camera_seeds, _read_camera),
+    Parser("request", _camera_seeds, _read_request),
     Parser("labels", lambda _: [_LABELS], _read_labels),
     Parser("picture", _pictures, _read_picture, damage.of_png, packages=("PIL",)),
 )

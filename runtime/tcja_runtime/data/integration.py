@@ -73,7 +73,12 @@ class Integrated:
 
 
 def integrate(
-    recording: Recording, contract: InputContract, begin: int | None = None, end: int | None = None
+    recording: Recording,
+    contract: InputContract,
+    begin: int | None = None,
+    end: int | None = None,
+    *,
+    most: int | None = None,
 ) -> Integrated:
     """Cut a recording into frames by the rule of a network.
 
@@ -82,11 +87,12 @@ def integrate(
         contract: the input contract of the network, with the rule.
         begin: the time where a segment begins, in microseconds; None for the begin of the recording.
         end: the first time after the segment, in microseconds; None for the end of the recording.
+        most: the most windows, which is checked before memory is taken for them; None for as many as memory allows.
 
     Raises:
-        BadInput: the contract has no rule; or there are no events, or too few for a window; or the camera is not that
-            of the network, or an event is outside its picture; or the frames are too many for memory; or times go back
-            and the rule cuts by time.
+        BadInput: the contract has no rule; or there are no events, or too few for a window; or there are too many
+            windows, or too many frames for memory; or the camera is not that of the network, or an event is outside its
+            picture; or times go back and the rule cuts by time.
         Damaged: the recording is damaged.
     """
     planes = Planes(contract)
@@ -100,6 +106,12 @@ def integrate(
             kept.append(chunk)
             kept = kept if edges.events <= _FEW else None
     edges.check()
+    windows = edges.frames // contract.shape[0]
+    if most is not None and windows > most:
+        raise BadInput(
+            f"{edges.name} has {counted(windows, 'window')} by the rule of the network (`split` {contract.split}); "
+            f"give the events of {counted(most, 'window')} at most"
+        )
     frames = _Frames(planes, edges, contract.shape[0])
     frames.count(segment.chunks() if kept is None else kept)
     if not frames.events.any():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tcja_runtime.counting import counted
 from tcja_runtime.data.contract import Floats, InputContract
 from tcja_runtime.data.integration import integrate
 from tcja_runtime.errors import BadInput
@@ -27,7 +26,7 @@ def window(content: bytes, form: str | None, contract: InputContract) -> Floats:
 
     Raises:
         BadInput: the format is not known, the bytes are damaged, their events do not fit the network, or they make
-            another number of windows than one.
+            more windows than one.
     """
     if not content:
         raise BadInput(f"'{EVENTS}' is empty; give the bytes of a recording")
@@ -37,10 +36,5 @@ def window(content: bytes, form: str | None, contract: InputContract) -> Floats:
         what = f"the `{FORMAT}` {form} of '{EVENTS}'" if form is not None else f"the format of '{EVENTS}'"
         known = f"give one of {', '.join(FORMATS_OF_BYTES)} as the parameter `{FORMAT}` of the request"
         raise BadInput(f"{what} is {'not known from their first bytes' if named is None else 'not taken'}; {known}")
-    made = integrate(ByteRecording(Path(EVENTS), named, None, decoder, content=content), contract).windows
-    if len(made) != 1:
-        raise BadInput(
-            f"'{EVENTS}' make {counted(len(made), 'window')} by the rule of the network (`split` {contract.split}); "
-            "give the events of one window"
-        )
-    return made
+    recording = ByteRecording(Path(EVENTS), named, None, decoder, content=content)
+    return integrate(recording, contract, most=1).windows
