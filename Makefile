@@ -61,6 +61,8 @@ $(ALL_TESTABLE): $(TESTABLE) $(PACKAGING) $(AUDITING)
 	$(BESIDE)/tensorrt-11.4 tensorrt-cu13-bindings==11.4.0.106 tensorrt-lean-cu13-libs==11.4.0.106
 	if $(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then \
 		$(BESIDE)/tensorrt-10.3 tensorrt-cu12-bindings==10.3.0 && $(BESIDE)/numpy-1 numpy==1.26.4; fi
+	# The schemas of Kubernetes and KServe, and the grammar of Prometheus' queries.
+	$(BESIDE)/kubernetes kubernetes==34.1.0 kserve==0.21.0 promql-parser==0.12.0
 	# A Triton Inference Server, whose Python is an environment of its own: its backend cannot read NumPy 2's arrays.
 	if $(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then \
 		$(PYTHON) -m venv .venv/triton && \

@@ -48,12 +48,13 @@ COLUMNS = (
 )
 
 
-def exported(name: str, folder: Path) -> Bundle:
-    """The bundle of an example, or of a published network with random weights."""
+def exported(name: str, folder: Path, *, streaming: bool = False) -> Bundle:
+    """The bundle of an example, or of a published network with random weights; with stepwise models, if asked for."""
     example = EXAMPLES / name / "checkpoint.pth"
     checkpoint = example if example.is_file() else drawn.checkpoint(name, 0, folder / f"{name}.pth")
     out = folder / f"{name}.bundle"
-    pipeline.export(ExportRequest(checkpoint=checkpoint, out=out, target="onnx", samples=1, anytime=0), silent())
+    given = {"target": "onnx", "samples": 1, "anytime": 0, "streaming": streaming}
+    pipeline.export(ExportRequest(checkpoint=checkpoint, out=out, **given), silent())
     return Bundle.open(out)
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
+import shutil
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,18 +15,21 @@ import numpy as np
 import pytest
 
 import tcja_runtime
+from tcja_deploy.cli import app
 from tcja_deploy.export import pipeline
 from tcja_deploy.export.request import ExportRequest
 from tcja_deploy.package.options import TritonOptions
 from tcja_deploy.package.triton import package_triton
 from tcja_runtime.bundle.bundle import Bundle
-from tcja_runtime.triton.metrics import EVERY
+from tcja_runtime.triton.metrics import COUNTERS, EVERY, GAUGES
 
 from ... import networks
-from ...servers import Server, serving, until
+from ...docs.blocks import ROOT, blocks
+from ...servers import NEEDED, Server, serving, until
 
-pytestmark = pytest.mark.releases
+pytestmark = [pytest.mark.releases, NEEDED]
 
+GUIDE = ROOT / "docs/how-to/serving.md"
 SMALL = networks.SMALL["fashion_mnist"]
 
 
@@ -108,15 +115,61 @@ def test_how_the_layers_fire(server, proven, ask):
     assert server.metric("tcja_drifted_windows_total", model="watched") == 0
 
 
-def test_a_new_version_is_counted_beside_the_old_one(server, proven, ask):
-    """The counts of the old one stay. It has no instances any more, and its firing is not known."""
+def test_a_new_version_as_the_guide_says(server, proven, ask, tmp_path, monkeypatch):
+    """docs/how-to/serving.md: a version that cannot be loaded changes nothing; the next one is; and the way back.
+
+    Each version is counted. One that is unloaded keeps its counts and has no instances, and its firing is not known.
+    """
+    write, load = next(block.code for block in blocks(GUIDE) if block.test).splitlines()
+    version, told = server.repository / "changing" / "2", {"model": "changing", "bundle": Bundle.open(proven).sha256}
     before = server.metric("tcja_windows_total", model="changing", version="1")
-    package_triton(proven, server.repository, TritonOptions(name="changing", new_version=True))
-    with server.http() as control:
-        control.load_model("changing")
-    ask("changing", windows(3, 60))
-    until(lambda: server.metric("tcja_windows_total", model="changing", version="2") == 3)
-    assert server.metric("tcja_windows_total", model="changing", version="1") == before > 0
-    told = {"model": "changing", "bundle": Bundle.open(proven).sha256}
-    until(lambda: [server.metric("tcja_loaded_instances", version=v, **told) for v in "12"] == [0, 1])
-    until(lambda: math.isnan(server.metric("tcja_unlike_proof", model="changing", version="1", kind="firing")))
+    monkeypatch.chdir(tmp_path)
+    Path("new.bundle").symlink_to(proven)
+    Path("models").symlink_to(server.repository)
+
+    def new_version() -> None:
+        assert app.run(write.replace("gestures", "changing").split()[1:]) == 0
+
+    def loaded() -> str:
+        url = re.sub(r".*POST localhost:8000", f"http://{server.address}", load.replace("gestures", "changing"))
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, method="POST")):
+                return ""
+        except urllib.error.HTTPError as error:
+            return error.read().decode()
+
+    def counted(name: str, **labels: str) -> list[float]:
+        return [server.metric(name, version=each, **labels) for each in "12"]
+
+    new_version()
+    golden = version / "model.bundle" / "golden.npz"
+    content = bytearray(golden.read_bytes())
+    content[-1] ^= 1
+    golden.unlink()
+    golden.write_bytes(content)
+    assert "golden.npz was changed: its sha256 is not the manifest's" in loaded()
+    ask("changing", windows(2, 60))
+    until(lambda: counted("tcja_windows_total", model="changing") == [before + 2, 0])
+
+    shutil.rmtree(version)
+    new_version()
+    assert loaded() == ""
+    ask("changing", windows(3, 60) * 0)
+    until(lambda: counted("tcja_windows_total", model="changing") == [before + 2, 3])
+    until(lambda: counted("tcja_unlike_proof", kind="inputs", model="changing")[1] == 1)
+    until(lambda: counted("tcja_loaded_instances", **told) == [0, 1])
+    until(lambda: math.isnan(counted("tcja_unlike_proof", kind="inputs", model="changing")[0]))
+
+    shutil.rmtree(version)
+    assert loaded() == ""
+    ask("changing", windows(4, 60))
+    until(lambda: counted("tcja_windows_total", model="changing") == [before + 6, 3])
+    until(lambda: counted("tcja_loaded_instances", **told) == [1, 0])
+
+
+def test_the_metrics_of_the_guide_are_those_of_the_server(server):
+    """All of the table, and all that the alerts and the formulas name. Only models of streams have streams."""
+    known = {re.split(r"[ {]", name)[0] for name in server.metrics()}
+    named = set(re.findall(r"\b(?:tcja|nv)_[a-z_]+\b", GUIDE.read_text())) - {"tcja_runtime"}
+    assert named >= {*COUNTERS, *GAUGES}
+    assert named - known == {"tcja_open_streams"}
