@@ -37,9 +37,11 @@ def test_batches_and_models_are_measured_side_by_side(run, bundle):
         ("model.onnx", 8),
     ]
     assert set(found) == (
-        {"bundle", "network", "precision", "warm_up", "cases", "growth", "before", "after", "versions"}
+        {"bundle", "bundle_sha256", "machine", "network", "precision", "warm_up", "cases", "growth"}
+        | {"before", "after", "versions"}
     )
-    case = {"backend", "title", "engine", "batch", "latency", "ratio", "memory", "throughput", "traffic", "bandwidth"}
+    case = {"backend", "title", "engine", "engine_sha256", "batch", "latency", "ratio", "memory", "throughput"}
+    case |= {"traffic", "bandwidth"}
     assert all(set(each) == case for each in found["cases"])
     for first, second in (found["cases"][:2], found["cases"][2:]):
         assert first["ratio"] == 1
