@@ -42,7 +42,7 @@ $(TESTABLE): $(INSTALLED)
 
 # Compilers and other people's releases, most of which cannot be installed beside each other.
 $(ALL_TESTABLE): $(TESTABLE) $(PACKAGING) $(AUDITING)
-	@echo "Set-up of all tests, once: pip installs compilers and other people's releases in .venv, 1 GB."
+	@echo "Set-up of all tests, once: pip installs compilers and other people's releases in .venv, 2 GB."
 	$(INSTALL) -c constraints.txt --no-deps evio faery hdf5plugin
 	$(INSTALL) -c constraints.txt model-signing pyopenssl
 	$(INSTALL) -c constraints.txt 'tritonclient[grpc,http]' 'ray[data]'

@@ -1,6 +1,6 @@
 """Windows that one process classifies, against the same with Ray: 1 and 2 workers, and 2 of which one is killed.
 
-    python -m benchmarks.serving.ray_scaling [--files 24] [--windows 8] [--side 128] [--json FILE]
+    python -m benchmarks.serving.ray_scaling [--files 24] [--windows 16] [--side 64] [--channels 48] [--json FILE]
 
 The network is of the dvs128 family with drawn weights; the windows are drawn, too, in several .npz. Each case is a
 process of its own, which loads all anew. Its seconds are those to load the network or start Ray, then those to the
@@ -43,7 +43,7 @@ from tcja_runtime.machine.conditions import conditions
 from tcja_runtime.network.classified import BatchClassifier, ClassifiedBatch, classified_batches
 from tcja_runtime.signing.trust import Trust
 
-NAME, CHANNELS = "dvs128", 16
+NAME = "dvs128"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ class Seconds:
     notes: list[str]
 
 
-def export(folder: Path, side: int, files: int, windows: int) -> None:
+def export(folder: Path, side: int, channels: int, files: int, windows: int) -> None:
     """Write the bundle and its data."""
     import torch
 
@@ -103,7 +103,7 @@ def export(folder: Path, side: int, files: int, windows: int) -> None:
 
     network = NETWORKS[NAME]
     sizes = network.sizes(ShapeReader({}, {}))
-    sizes = sizes._replace(height=side, width=side, widths=(CHANNELS,) * len(sizes.widths), hidden=4 * CHANNELS)
+    sizes = sizes._replace(height=side, width=side, widths=(channels,) * len(sizes.widths), hidden=4 * channels)
     torch.save({"net": drawn.module(NAME, 0, sizes).state_dict(), "epoch": 0}, folder / "model.pth")
     request = ExportRequest(checkpoint=folder / "model.pth", out=folder / "a.bundle", target="onnx", samples=1)
     pipeline.export(request, silent())
@@ -193,21 +193,22 @@ def _in_a_process(target: Any, *arguments: Any) -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=24)
-    parser.add_argument("--windows", type=int, default=8, help="in each file")
-    parser.add_argument("--side", type=int, default=128, help="of the frames")
+    parser.add_argument("--windows", type=int, default=16, help="in each file")
+    parser.add_argument("--side", type=int, default=64, help="of the frames")
+    parser.add_argument("--channels", type=int, default=48, help="of each layer")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     progress = Progress(err)
     found: dict[str, Seconds] = {}
     with tempfile.TemporaryDirectory() as folder:
         with progress.step("export"):
-            _in_a_process(export, Path(folder), args.side, args.files, args.windows)
+            _in_a_process(export, Path(folder), args.side, args.channels, args.files, args.windows)
         for case in CASES:
             with progress.step(case.title):
                 found[case.title] = _in_a_process(measure, Path(folder), case)
     result = {
         "machine": dataclasses.asdict(conditions()),
-        "network": f"{NAME} at {args.side}x{args.side}, {CHANNELS} channels, drawn weights",
+        "network": f"{NAME} at {args.side}x{args.side}, {args.channels} channels, drawn weights",
         "windows": args.files * args.windows,
         "cases": {title: dataclasses.asdict(each) for title, each in found.items()},
     }

@@ -27,6 +27,7 @@ from typing import IO, Any
 
 from tcja_deploy.cluster.options import LOCAL
 from tcja_runtime.errors import BadInput, TcjaError, Unavailable, first_line
+from tcja_runtime.machine.gpu import chip
 
 _LONGEST_FOLDER = 40
 """The most characters of the folder for Ray's files: the path of a socket in it may have 107 in all."""
@@ -186,7 +187,8 @@ def _join(address: str, workers: int, folder: str) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "logging_level": logging.CRITICAL}
     if address == LOCAL:
         cpus = workers or len(os.sched_getaffinity(0))
-        ray.init(address="local", num_cpus=cpus, include_dashboard=False, _temp_dir=folder, **quiet)
+        gpus = 1 if chip() else None  # Ray counts those that NVIDIA's driver for PCs lists, so none on a Jetson
+        ray.init(address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, _temp_dir=folder, **quiet)
     else:
         ray.init(address=address, **quiet)
 

@@ -164,5 +164,6 @@ def _sent(error: Exception) -> Exception:
             pickle.loads(pickle.dumps(found))  # noqa: S301
         except Exception:
             found = RuntimeError(f"{type(error).__name__}: {error}")
-        found.add_note("".join(traceback.format_exception(error))) if hasattr(found, "add_note") else None
+        if hasattr(found, "add_note"):  # from Python 3.11 on
+            found.add_note("".join(traceback.format_exception(error)))
     return found
