@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import pickle  # of our own processes
 import select
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ from tcja_runtime.machine.versions import too_old, version
 
 _JOINING_SECONDS = 60.0
 """The time that Ray gets to start, or to join a cluster. Where nothing answers, it would try for minutes."""
+_LONGEST_FOLDER = 40
+"""The most characters of the folder for Ray's files: the path of a socket in it may have 107 in all."""
 _ENDING_SECONDS = 20.0
 """The time that Ray gets to end its processes."""
 
@@ -127,7 +130,10 @@ def joined(options: ClusterOptions, progress: Progress) -> Iterator[Cluster]:
     """
     _require()
     address = options.ray or LOCAL
-    command = children.main_of("tcja_deploy.cluster.driver", address, str(options.workers or 0))
+    root = tempfile.gettempdir()
+    # Ray lets all users into its folder, but not into the one around it.
+    folder = tempfile.mkdtemp(prefix="tcja-ray-", dir=root if len(root) <= _LONGEST_FOLDER else "/tmp")  # noqa: S108
+    command = children.main_of("tcja_deploy.cluster.driver", address, str(options.workers or 0), folder)
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
@@ -139,6 +145,7 @@ def joined(options: ClusterOptions, progress: Progress) -> Iterator[Cluster]:
             yield cluster
         finally:
             _end(process)
+            shutil.rmtree(folder, ignore_errors=True)  # the process does so, too, unless it ends with Ray's
 
 
 def _require() -> None:

@@ -18,7 +18,6 @@ import secrets
 import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -28,9 +27,6 @@ from typing import IO, Any
 from tcja_deploy.cluster.options import LOCAL
 from tcja_runtime.errors import BadInput, TcjaError, Unavailable, first_line
 from tcja_runtime.machine.gpu import chip
-
-_LONGEST_FOLDER = 40
-"""The most characters of the folder for Ray's files: the path of a socket in it may have 107 in all."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,7 +61,7 @@ class Answer:
     error: Exception | None = None
 
 
-def main(address: str, workers: str) -> None:
+def main(address: str, workers: str, folder: str) -> None:
     """Start or join a cluster, say so with an empty answer, and run the tasks of stdin.
 
     A new task ends the one before it, whose command has got an error and wants no more of it.
@@ -73,11 +69,12 @@ def main(address: str, workers: str) -> None:
     Args:
         address: `ClusterOptions.ray`.
         workers: `ClusterOptions.workers`; "0" for None.
+        folder: a folder for Ray's files, which only this user can enter. It becomes the current one.
     """
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     tasks: queue.Queue[Task] = queue.Queue()
-    folder = _prepare(address)
+    _prepare(address, folder)
     threading.Thread(target=_listen, args=(tasks, folder), daemon=True).start()
 
     def answer(**content: Any) -> None:
@@ -116,16 +113,14 @@ def receive(stream: IO[bytes]) -> Any:
     return pickle.loads(content) if whole else None  # noqa: S301
 
 
-def _prepare(address: str) -> str:
-    """Return a new folder for Ray's files, which becomes the current one. Variables that Ray reads are set.
+def _prepare(address: str, folder: str) -> None:
+    """Set the current folder, and the variables that Ray reads.
 
     Ray tells its processes to take modules from the current folder of this one, which may be one of downloaded files.
     Of a Ray that is started here, they get this process's path of modules. Its servers listen on this machine's own
     address only, as on systems for which Ray makes no clusters, and they want a token, which only processes of this
     user can read.
     """
-    root = tempfile.gettempdir()
-    folder = tempfile.mkdtemp(prefix="tcja-ray-", dir=root if len(root) <= _LONGEST_FOLDER else "/tmp")  # noqa: S108
     os.chdir(folder)
     if address == LOCAL:
         os.environ.update(
@@ -135,7 +130,6 @@ def _prepare(address: str) -> str:
             RAY_AUTH_MODE="token",
             RAY_AUTH_TOKEN=secrets.token_hex(32),
         )
-    return folder
 
 
 def _listen(tasks: queue.Queue[Task], folder: str) -> None:
@@ -188,7 +182,9 @@ def _join(address: str, workers: int, folder: str) -> None:
     if address == LOCAL:
         cpus = workers or len(os.sched_getaffinity(0))
         gpus = 1 if chip() else None  # Ray counts those that NVIDIA's driver for PCs lists, so none on a Jetson
-        ray.init(address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, _temp_dir=folder, **quiet)
+        ray.init(
+            address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, _temp_dir=f"{folder}/ray", **quiet
+        )
     else:
         ray.init(address=address, **quiet)
 

@@ -50,6 +50,7 @@ def cluster() -> Iterator[Cluster]:
     with joined(ClusterOptions(ray="local", workers=2), silent()) as found:
         started = processes() - before
         (folder,) = {Path(each) for pid in started for each in re.findall(r"/[^\s=:]*/tcja-ray-[^/\s]+", command(pid))}
+        assert folder.stat().st_mode & 0o077 == 0
         yield found
     assert started
     assert not folder.exists()
