@@ -24,7 +24,7 @@ from typing import Any
 
 from tcja_deploy.console import Progress, silent
 from tcja_deploy.package.engine import chosen_engine
-from tcja_deploy.package.repository import copy_bundle
+from tcja_deploy.package.repository import check_outside, copy_bundle
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.bundle.engines import Engine
 from tcja_runtime.bundle.sidecar import EngineInfo, TensorInfo
@@ -79,9 +79,10 @@ def package(
     """
     path, out = argument("path", path, Path), argument("out", out, Path)
     trust, progress = argument("trust", trust, Trust | None) or Trust(), progress or silent()
-    with staged(out) as folder:
-        with progress.step("check the hashes"):
-            opened = Bundle.open(path, trust)
+    with progress.step("check the hashes"):
+        opened = Bundle.open(path, trust)
+    check_outside(opened, out)
+    with staged(out, "folder") as folder:
         with progress.step("copy the bundle"):
             copy_bundle(opened, folder)
             found = chosen_engine(Bundle.open(folder / BUNDLE, trust), path, engine)

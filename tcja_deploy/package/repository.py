@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from tcja_runtime.bundle.bundle import Bundle, is_of_git
 from tcja_runtime.errors import BadInput
-from tcja_runtime.files.staging import locked, restaged, staged
+from tcja_runtime.files.staging import copy_folder, locked, restaged, staged
 from tcja_runtime.triton.server import BUNDLE
 
 FIRST = "1"
@@ -29,16 +29,16 @@ def new_models(repository: Path, names: tuple[str, ...]) -> Iterator[tuple[Path,
         BadInput: the repository has a model of such a name, or cannot be written.
         Unavailable: the disk is full.
     """
-    if repository.exists() and not repository.is_dir():
+    if os.path.lexists(repository) and not repository.is_dir():
         raise BadInput(f"{repository} is not a folder; name a folder for the model repository")
     for name in names:
-        if (repository / name).exists():
+        if os.path.lexists(repository / name):
             raise BadInput(
                 f"{repository / name} exists; add the bundle as its next version with `new_version`, choose another "
                 "`name`, or remove it"
             )
     with contextlib.ExitStack() as until:
-        yield tuple(until.enter_context(staged(repository / name)) for name in names)
+        yield tuple(until.enter_context(staged(repository / name, "folder")) for name in names)
 
 
 @contextlib.contextmanager
@@ -61,6 +61,16 @@ def next_version(model: Path) -> Path:
     return model / (str(max(numbers) + 1) if numbers else FIRST)
 
 
+def check_outside(bundle: Bundle, folder: Path) -> None:
+    """Check that a folder is not in the bundle that is copied into it.
+
+    Raises:
+        BadInput: it is.
+    """
+    if folder.resolve().is_relative_to(bundle.path.resolve()):
+        raise BadInput(f"{folder} is in the bundle {bundle.path}; name a folder outside it")
+
+
 def copy_bundle(bundle: Bundle, folder: Path) -> None:
     """Copy a whole bundle into a folder, which is made, with its signatures and engines."""
 
@@ -68,7 +78,7 @@ def copy_bundle(bundle: Bundle, folder: Path) -> None:
         return {name for name in names if is_of_git(name)} if Path(of) == bundle.path else set()
 
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(bundle.path, folder / BUNDLE, ignore=left_out)
+    copy_folder(bundle.path, folder / BUNDLE, ignore=left_out)
 
 
 def write_version(model: Path, bundle: Bundle, of: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,13 +12,13 @@ from tcja_deploy.package.configuration import check_fits, read
 from tcja_deploy.package.onnx_stream import write_onnx_stream
 from tcja_deploy.package.options import CameraOptions, Packaged, TritonOptions
 from tcja_deploy.package.own_backends import write_onnx_windows, write_plan_windows
-from tcja_deploy.package.repository import FIRST, new_models, new_version, next_version
+from tcja_deploy.package.repository import FIRST, check_outside, new_models, new_version, next_version
 from tcja_deploy.package.streams import STREAM, write_streams
 from tcja_deploy.package.windows import shared_memory, write_windows
 from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.choices import TritonBackend
 from tcja_runtime.errors import BadInput
-from tcja_runtime.files.staging import scratch
+from tcja_runtime.files.staging import copy_folder, scratch
 from tcja_runtime.records import argument
 from tcja_runtime.triton.streams import rule_of
 
@@ -66,6 +65,7 @@ def package_triton(
     options, progress = argument("options", options, TritonOptions), progress or silent()
     with progress.step("check the hashes"):
         bundle = Bundle.open(path, options.trust)
+    check_outside(bundle, repository)
     name = options.model(path)
     backend = read(repository / name).backend if options.new_version else options.backend
     if backend not in _WINDOWS:
@@ -116,7 +116,7 @@ def _add_version(model: Path, write: _Writer, bundle: Bundle) -> None:
     with scratch() as place:
         write(place, config.name, bundle, TritonOptions(max_batch=most, cameras=cameras))
         check_fits(model, place)
-        shutil.copytree(place / FIRST, next_version(model))
+        copy_folder(place / FIRST, next_version(model))
 
 
 def _note_shared_memory(bundle: Bundle, options: TritonOptions, progress: Progress) -> None:

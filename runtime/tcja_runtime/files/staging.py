@@ -17,24 +17,29 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tcja_runtime.errors import NO_ROOM, USED_UP, BadInput, Unavailable
 from tcja_runtime.files.unfinished import left_by_dead_process, unfinished_file, unfinished_folder
 
 
 @contextlib.contextmanager
-def staged(destination: Path) -> Iterator[Path]:
+def staged(destination: Path, argument: str = "`out`") -> Iterator[Path]:
     """A context with a new folder to fill.
 
     The folder is renamed to `destination` if the block ends without an error, and is deleted otherwise. It is also
     deleted if this process is killed (`tcja_runtime.files.unfinished`).
+
+    Args:
+        destination: the folder.
+        argument: what names it, for messages.
 
     Raises:
         BadInput: the destination exists, or cannot be made.
         Unavailable: the disk is full.
     """
     put_back(destination)
-    _check_free(destination)
+    _check_free(destination, argument)
     # A rename is atomic only within one file system. So the folder is made in the nearest existing parent folder.
     parent = next(folder for folder in destination.absolute().parents if folder.exists())
     try:
@@ -44,9 +49,9 @@ def staged(destination: Path) -> Iterator[Path]:
             except OSError as error:
                 if error.errno in (*NO_ROOM, *USED_UP):
                     raise
-                raise _impossible(destination, error) from error
+                raise _impossible(destination, argument, error) from error
             yield folder
-            _check_free(destination)
+            _check_free(destination, argument)
             destination.parent.mkdir(parents=True, exist_ok=True)
             _sync_all(folder)
             folder.rename(destination)
@@ -128,7 +133,7 @@ def restaged(folder: Path) -> Iterator[Path]:
         with contextlib.ExitStack() as until:
             try:
                 copy = until.enter_context(unfinished_folder(place.parent))
-                shutil.copytree(place, copy, symlinks=True, copy_function=_link, dirs_exist_ok=True)
+                copy_folder(place, copy, symlinks=True, copy_function=_link, dirs_exist_ok=True)
                 (copy / _TRIAL).touch()
                 (copy / _TRIAL).unlink()
             except OSError as error:
@@ -142,6 +147,22 @@ def restaged(folder: Path) -> Iterator[Path]:
         if error.errno in NO_ROOM:
             raise Unavailable(f"the disk of {folder} is full; it was not changed") from error
         raise
+
+
+def copy_folder(source: Path, destination: Path, **options: Any) -> None:
+    """Copy a folder, as `shutil.copytree` does, which takes the options.
+
+    Raises:
+        OSError: the first error of the system, with its number. `shutil.copytree` gives those of all files, as texts.
+    """
+    try:
+        shutil.copytree(source, destination, **options)
+    except shutil.Error as error:
+        _, name, text = error.args[0][0]
+        number = re.match(r"\[Errno (\d+)\]", text)
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), os.fspath(name)) from error
 
 
 def put_back(folder: Path) -> None:
@@ -249,19 +270,19 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _check_free(destination: Path) -> None:
+def _check_free(destination: Path, argument: str) -> None:
     """Check that nothing exists at the destination."""
     try:
         destination.lstat()
     except FileNotFoundError:
         return
     except OSError as error:  # the name is too long, or the parent is a file
-        raise _impossible(destination, error) from error
+        raise _impossible(destination, argument, error) from error
     if destination == Path():
-        raise BadInput("`out` is the current folder; name a new folder, such as model.bundle")
-    raise BadInput(f"{destination} exists; choose another `out` or remove it")
+        raise BadInput(f"{argument} is the current folder; name a new folder")
+    raise BadInput(f"{destination} exists; choose another {argument} or remove it")
 
 
-def _impossible(destination: Path, error: OSError) -> BadInput:
+def _impossible(destination: Path, argument: str, error: OSError) -> BadInput:
     """The error for a destination that cannot be made."""
-    return BadInput(f"{destination} cannot be made: {error.strerror}; choose another `out`")
+    return BadInput(f"{destination} cannot be made: {error.strerror}; choose another {argument}")

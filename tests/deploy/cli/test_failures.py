@@ -120,7 +120,7 @@ def test_output_exists(failed, tmp_path):
 @pytest.mark.parametrize("out", ["", "."])
 def test_the_current_folder_is_no_new_bundle(failed, tmp_path, out):
     networks.SMALL["fashion_mnist"].checkpoint(tmp_path / "a.pth")
-    said = "error: --out is the current folder; name a new folder, such as model.bundle"
+    said = "error: --out is the current folder; name a new folder"
     assert failed("a.pth", "--out", out, "--target", "onnx") == (2, said)
 
 

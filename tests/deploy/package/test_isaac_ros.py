@@ -188,3 +188,11 @@ def test_the_command(run, built, tmp_path):
     assert f"Next, on the robot: tcja-deploy verify {copy} && ros2 launch" in said
     code, _, err = run("package", "isaac-ros", built, tmp_path / "third", "--instances", 2)
     assert (code, err.splitlines()[-1]) == (2, "error: --instances is for triton; leave it out")
+    inside = f"error: {built / 'robot'} is in the bundle {built}; name a folder outside it"
+    for place, said in {
+        tmp_path / "robot": f"error: {tmp_path / 'robot'} exists; choose another folder or remove it",
+        built / "robot": inside,
+    }.items():
+        code, _, err = run("package", "isaac-ros", built, place)
+        assert (code, err.splitlines()[-1]) == (2, said)
+    assert not (built / "robot").exists()

@@ -454,6 +454,7 @@ def test_a_package_that_is_missing_is_named(bundles, tmp_path, monkeypatch, caps
 def test_what_cannot_be_packaged_is_said(bundles, tmp_path, capsys):
     repository, bundle = tmp_path / "models", bundles[CLOTHES]
     (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to("nowhere")
     assert package(bundle, repository) == 0
     assert "Next: tritonserver --model-repository=" in " ".join(capsys.readouterr().out.split())
     before = sorted(repository.rglob("*"))
@@ -461,6 +462,10 @@ def test_what_cannot_be_packaged_is_said(bundles, tmp_path, capsys):
         (f"{repository / CLOTHES} exists; add the bundle as its next version with --new-version", repository, ""),
         ("--name a/b must have letters, digits", repository, "--name a/b"),
         ("file is not a folder; name a folder for the model repository", tmp_path / "file", ""),
+        ("cannot be made: Not a directory; choose another folder", tmp_path / "file" / "models", ""),
+        ("link is not a folder; name a folder for the model repository", tmp_path / "link", ""),
+        (f"models is in the bundle {bundle}; name a folder outside it", bundle / "models", ""),
+        (f"is in the bundle {bundle}; name a folder outside it", bundle / "models", "--backend onnxruntime"),
         ("--delay soon is not a time, such as 500us", repository, "--delay soon --name b"),
         ("--new-version keeps the configuration of the model; leave --delay", repository, "--new-version --delay 1ms"),
         ("c is not a model of a repository, so it gets no --new-version", repository, "--new-version --name c"),

@@ -1,6 +1,7 @@
 import errno
 import fcntl
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tcja_runtime.errors import BadInput, Unavailable
-from tcja_runtime.files.staging import locked, put_back, restaged, scratch, staged, write_whole
+from tcja_runtime.files.staging import copy_folder, locked, put_back, restaged, scratch, staged, write_whole
 from tcja_runtime.files.unfinished import left_by_dead_process
 
 
@@ -36,6 +37,19 @@ def test_parents_are_made_only_in_the_end(tmp_path):
     with staged(tmp_path / "new" / "a.bundle") as staging:
         (staging / "file").write_text("x")
     assert (tmp_path / "new" / "a.bundle" / "file").read_text() == "x"
+
+
+def test_a_copy_that_finds_no_room_says_so(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "file").write_bytes(bytes(4096))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+    try:
+        with pytest.raises(Unavailable, match=r"the disk of .*b is full"), staged(tmp_path / "b") as folder:
+            copy_folder(tmp_path / "a", folder / "a")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert os.listdir(tmp_path) == ["a"]
 
 
 def test_a_scratch_folder_is_deleted_at_the_end(tmp_path, monkeypatch):
