@@ -29,6 +29,9 @@ from tcja_runtime.records import WrongField
 Read = TypeVar("Read")
 Json = dict[str, Any]
 
+_MOST = 1_000_000
+"""The most seconds of a run, and joules of a window, that a result may have."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Result:
@@ -138,6 +141,9 @@ class Latency:
 
     TAKES_MORE: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        _check_measured(self, "p50", "p99")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Case:
@@ -162,6 +168,21 @@ class Case:
     joules: float | None = None
 
     TAKES_MORE: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _check_measured(self, "joules")
+
+
+def _check_measured(record: Any, *names: str) -> None:
+    """Check that fields are seconds or joules that can be measured.
+
+    Raises:
+        WrongField: a field is negative, or too large.
+    """
+    for name in names:
+        value = getattr(record, name)
+        if value is not None and not 0 <= value <= _MOST:
+            raise WrongField(name, f"is {value:g}, and must be 0 to {_MOST:,}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -261,6 +282,8 @@ def _of_file(file: Path) -> ResultFile:
 
 
 def _parsed(file: Path, content: bytes) -> ResultFile:
+    if not content.strip():
+        raise BadInput(f"{file} is empty: nothing was printed into it; run the command on its board again")
     try:
         found = [_result(fields) for fields in parsed_all(content)]
     except ValueError as error:

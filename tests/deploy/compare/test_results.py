@@ -52,7 +52,7 @@ def test_several_cases_are_read(tmp_path):
 NONE = "is not what 'tcja-deploy build', 'verify', 'bench' or 'run' prints with --json: "
 BROKEN = {
     "no JSON": ('{"met": true,\n', NONE + "line 2 is not JSON"),
-    "empty": ("", NONE + "line 1 is not JSON"),
+    "empty": ("\n", "is empty: nothing was printed into it; run the command on its board again"),
     "bytes": (b"\xff\xfe", NONE + "byte 0 is not UTF-8"),
     "a list": ("[]", NONE + "it has list where an object is expected"),
     "a result of doctor": ('{"what": "verify"}', NONE + "it has the fields of none of them"),
@@ -62,6 +62,11 @@ BROKEN = {
         NONE + 'cases[0].latency.p50 is "fast", and must be a finite number',
     ),
     "infinite": (json.dumps({**printed.bench(1), "joules": float("inf")}), "joules is Infinity, and must be a finite"),
+    "before its begin": (
+        json.dumps({**printed.bench(1), "latency": {"p99": -1}}),
+        NONE + "cases[0].latency.p99 is -1, and must be 0 to 1,000,000",
+    ),
+    "too large": (json.dumps({**printed.bench(1), "joules": 1e300}), "joules is 1e+300, and must be 0 to 1,000,000"),
     "a missing field": ('{"met": true, "backends": []}', NONE + "bundle is missing"),
     "two machines": (
         json.dumps(printed.bench(1)) + json.dumps(printed.verify(2)),
