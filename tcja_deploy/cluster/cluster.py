@@ -22,8 +22,9 @@ from tcja_runtime.machine.versions import too_old, version
 
 _JOINING_SECONDS = 60.0
 """The time that Ray gets to start, or to join a cluster. Where nothing answers, it would try for minutes."""
-_LONGEST_FOLDER = 40
-"""The most characters of the folder for Ray's files: the path of a socket in it may have 107 in all."""
+_LONGEST_ROOT = 20
+"""The most characters of the folder for temporary files. The path of a socket below it may have 107 in all, of which
+Ray, and the folders that are made for it, take up to 86."""
 _ENDING_SECONDS = 20.0
 """The time that Ray gets to end its processes."""
 
@@ -59,7 +60,8 @@ class Cluster:
 
         self._tasks += 1
         task = Task(number=self._tasks, job=cloudpickle.dumps(job.described()), device=job.work.device)
-        send(self._stdin, task)
+        with contextlib.suppress(BrokenPipeError):  # it ended; `_answer` says how
+            send(self._stdin, task)
         workers = self._answer().workers
         chunks = sum(len(unit.edges) - 1 for unit in job.units(workers))
         self.progress.note(f"{counted(workers, 'worker')} of Ray {agree(workers, 'shares', 'share')} the windows")
@@ -97,6 +99,11 @@ class Cluster:
             Unavailable: it cannot be.
         """
         if not select.select([self._stdout], [], [], _JOINING_SECONDS)[0]:
+            if address == LOCAL:
+                raise Unavailable(
+                    f"Ray does not start on this machine within {_JOINING_SECONDS:g} s: close other programs, or leave "
+                    "`ray` out"
+                )
             raise Unavailable(
                 f"Ray does not answer within {_JOINING_SECONDS:g} s: `ray` {address}; see 'ray status --address', and "
                 "run the command on a machine of the cluster"
@@ -132,7 +139,7 @@ def joined(options: ClusterOptions, progress: Progress) -> Iterator[Cluster]:
     address = options.ray or LOCAL
     root = tempfile.gettempdir()
     # Ray lets all users into its folder, but not into the one around it.
-    folder = tempfile.mkdtemp(prefix="tcja-ray-", dir=root if len(root) <= _LONGEST_FOLDER else "/tmp")  # noqa: S108
+    folder = tempfile.mkdtemp(prefix="tcja-ray-", dir=root if len(root) <= _LONGEST_ROOT else "/tmp")  # noqa: S108
     command = children.main_of("tcja_deploy.cluster.driver", address, str(options.workers or 0), folder)
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(

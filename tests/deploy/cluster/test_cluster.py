@@ -5,20 +5,25 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
+import itertools
 import json
 import math
 import os
 import re
 import signal
 import socket
+import stat
 import struct
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tcja_deploy.cluster.cluster import Cluster, joined
+from tcja_deploy.cluster.cluster import _LONGEST_ROOT, Cluster, joined
 from tcja_deploy.cluster.job import FileFact, Job
 from tcja_deploy.cluster.options import ClusterOptions
 from tcja_deploy.cluster.shared import SharedBundle
@@ -45,12 +50,17 @@ def name() -> str:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """Ray with two workers, which ends without leaving anything behind."""
+    """Ray with two workers, which ends without leaving anything behind. Its folder has the longest name that fits."""
     before = processes()
-    with joined(ClusterOptions(ray="local", workers=2), silent()) as found:
+    with contextlib.ExitStack() as stack:
+        root = stack.enter_context(tempfile.TemporaryDirectory(prefix="seven--", dir="/tmp"))
+        assert len(root) == _LONGEST_ROOT
+        stack.enter_context(pytest.MonkeyPatch.context()).setattr(tempfile, "tempdir", root)
+        found = stack.enter_context(joined(ClusterOptions(ray="local", workers=2), silent()))
         started = processes() - before
         (folder,) = {Path(each) for pid in started for each in re.findall(r"/[^\s=:]*/tcja-ray-[^/\s]+", command(pid))}
-        assert folder.stat().st_mode & 0o077 == 0
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700  # Ray lets all users write into what is in it
+        assert folder.parent == Path(root)
         yield found
     assert started
     assert not folder.exists()
@@ -89,17 +99,17 @@ def command(pid: int) -> str:
         return ""
 
 
-def listening() -> dict[str, list[str]]:
-    """The addresses at which processes of this one listen, by the command of the process."""
+def listening() -> dict[str, list[tuple[str, int]]]:
+    """The addresses and ports at which processes of this one listen, by the command of the process."""
     sockets = {}
     for file, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
         for line in Path(f"/proc/net/{file}").read_text().splitlines()[1:]:
             words = line.split()
             if words[3] == "0A":
-                number = words[1].partition(":")[0]
+                number, _, port = words[1].partition(":")
                 packed = b"".join(struct.pack("<I", int(number[at : at + 8], 16)) for at in range(0, len(number), 8))
-                sockets[f"socket:[{words[9]}]"] = socket.inet_ntop(family, packed)
-    found: dict[str, list[str]] = {}
+                sockets[f"socket:[{words[9]}]"] = (socket.inet_ntop(family, packed), int(port, 16))
+    found: dict[str, list[tuple[str, int]]] = {}
     for pid in processes():
         with contextlib.suppress(OSError):
             for each in Path(f"/proc/{pid}/fd").iterdir():
@@ -209,7 +219,8 @@ def test_a_bug_in_a_worker_is_a_bug_here(cluster, windows):
     found = []
     with pytest.raises(KeyError, match="a bug") as caught:
         found.extend(cluster.outcomes(job(*windows, at=4, trouble="bug")))
-    assert "works.py" in "".join(getattr(caught.value, "__notes__", ["works.py"]))  # from Python 3.11 on
+    if sys.version_info >= (3, 11):
+        assert "works.py" in "".join(caught.value.__notes__)
     assert len(found) <= 4
 
 
@@ -234,11 +245,33 @@ def test_an_error_is_that_of_one_process(run, shared, bundle, files, tmp_path, b
 def test_ray_listens_on_this_machine_alone_and_reports_nothing(cluster):
     found = listening()
     assert any("gcs_server" in each for each in found)
-    assert {address for addresses in found.values() for address in addresses} <= set(LOOPBACK)
+    assert {address for listened in found.values() for address, _ in listened} <= set(LOOPBACK)
     (raylet,) = (pid for pid in processes() if "raylet/raylet" in command(pid).partition(" ")[0])
     variables = Path(f"/proc/{raylet}/environ").read_bytes().split(b"\0")
     assert b"RAY_USAGE_STATS_ENABLED=0" in variables
     assert b"RAY_AUTH_MODE=token" in variables
+
+
+SERVICES = {
+    "gcs_server": ["NodeInfoGcsService/GetClusterId"],
+    "raylet/raylet": ["NodeManagerService/GetNodeStats", "ObjectManagerService/Push"],
+    "ray::": ["CoreWorkerService/PushTask"],  # a function to run
+}
+
+
+def test_ray_answers_nobody_without_the_token(cluster):
+    grpc = importlib.import_module("grpc")
+    refused = 0
+    for command, listened in listening().items():
+        names = next((names for part, names in SERVICES.items() if part in command.partition(" ")[0]), [])
+        codes = set()
+        for (_, port), name in itertools.product(listened, names):
+            with grpc.insecure_channel(f"127.0.0.1:{port}") as channel, pytest.raises(grpc.RpcError) as caught:
+                channel.unary_unary(f"/ray.rpc.{name}")(b"", timeout=10)
+            codes.add(caught.value.code().name)
+        assert codes <= {"UNAUTHENTICATED", "UNIMPLEMENTED", "UNAVAILABLE"}, command  # each port has other services
+        refused += "UNAUTHENTICATED" in codes
+    assert refused >= 3
 
 
 def test_another_bundle_at_the_path_is_refused(cluster, windows):
@@ -259,6 +292,24 @@ def test_another_file_at_the_path_is_refused(cluster, windows, monkeypatch):
 def test_a_window_that_ends_each_process_ends_the_command(cluster, windows):
     with pytest.raises(Unavailable, match="ended again and again at the same windows, so Ray gave up: is there"):
         list(cluster.outcomes(job(*windows, at=4, trouble="death")))
+
+
+def test_a_process_that_ended_is_said(windows, tmp_path):
+    log = (tmp_path / "log").open("w+b")
+    log.write(b"Aborted: no memory\n")
+    process = subprocess.Popen(["true"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process.wait()
+    with log, pytest.raises(Unavailable, match=r"the process that uses Ray ended \(status 0\): Aborted: no memory"):
+        list(Cluster(process, log, silent()).outcomes(job(*windows)))
+    with contextlib.suppress(BrokenPipeError):
+        process.communicate()
+
+
+def test_ray_that_does_not_start_in_time(monkeypatch):
+    monkeypatch.setattr("tcja_deploy.cluster.cluster._JOINING_SECONDS", 0.0)
+    said = "Ray does not start on this machine within 0 s: close other programs, or leave `ray` out"
+    with pytest.raises(Unavailable, match=said), joined(ClusterOptions(ray="local"), silent()):
+        pass
 
 
 def test_no_cluster_at_the_address(monkeypatch):
