@@ -18,6 +18,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ PARAMETERS, LAUNCH = "tensor_rt.yaml", "tensor_rt.launch.py"
 
 _BYTES = {"FLOAT": 4, "INT8": 1, "INT32": 4, "INT64": 8, "UINT8": 1}
 """The types that the node can publish, by TensorRT's name, and the bytes of an element (tensor_rt_node.cpp)."""
+_NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+"""Characters that JSON does not escape, and YAML does not take as they are, or takes for the end of a line."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +92,7 @@ def package(
             _check_fits(found)
         inside = found.file.relative_to(folder)
         parameters = _parameters(found.info, out.absolute() / inside)
-        (folder / PARAMETERS).write_text(_yaml(found, parameters))
+        (folder / PARAMETERS).write_text(_yaml(found, parameters), encoding="utf-8")
         (folder / LAUNCH).write_text(_launch_file(found, inside))
     return IsaacRosPackage(out, dataclasses.replace(found, folder=out / inside.parent), parameters)
 
@@ -141,7 +144,8 @@ def _size(tensor: TensorInfo, batch: int) -> int:
 def _yaml(engine: Engine, parameters: dict[str, Any]) -> str:
     """Return the file of parameters.
 
-    Texts and lists are those of JSON, which YAML reads, too. So no name in a bundle can add a line.
+    Texts and lists are those of JSON, which YAML reads, too. What YAML takes for the end of a line is written as an
+    escape. So no name in a bundle can add a line.
     """
     info = engine.info
     lines = [
@@ -158,7 +162,7 @@ def _yaml(engine: Engine, parameters: dict[str, Any]) -> str:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return _NOT_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 
 def _shape(shape: Sequence[int]) -> str:

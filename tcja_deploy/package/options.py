@@ -53,7 +53,7 @@ class TritonOptions:
         delay: the longest time, in microseconds, that a request waits for others to share its batch. Without it,
             requests that come while a batch runs make up the next one.
         new_version: whether the bundle becomes the next version of a model that the repository has. The model's
-            configuration stays, and with it all other options but `name`.
+            configuration stays, and with it all other options but `name` and `engine`.
         trust: what the server requires of the bundle when it loads it.
         engine: for the backend "tensorrt", the name of the engine; None takes the last built one of TensorRT.
         cameras: how cameras are served, if the bundle is stepwise.
@@ -89,14 +89,26 @@ class TritonOptions:
         if self.max_batch is not None:
             check_size("max_batch", self.max_batch, 1, MOST_WINDOWS)
         check_size("delay", self.delay, 0, LONGEST_DELAY)
-        if self.engine is not None and self.backend != TritonBackend.TENSORRT.value:
-            raise BadInput(f"`engine` {self.engine} is for the `backend` tensorrt; give it, too, or leave `engine` out")
+        if not self.new_version:  # else the configuration of the model says the backend
+            self.check_engine(self.backend)
         if self.cameras.rule is not None and self.backend != TritonBackend.PYTHON.value:
             raise BadInput("`window` is for the `backend` python, which cuts events into windows; leave it out")
         if self.name is not None and not _NAME.fullmatch(self.name):
             raise BadInput(
                 f"`name` {self.name} must have letters, digits and the characters _ . - only, and begin with a letter "
                 "or a digit"
+            )
+
+    def check_engine(self, backend: str) -> None:
+        """Check that an engine is named for a backend that runs one.
+
+        Raises:
+            BadInput: it is named for another backend.
+        """
+        if self.engine is not None and backend != TritonBackend.TENSORRT.value:
+            raise BadInput(
+                f"`engine` {self.engine} is for the `backend` tensorrt, and the model is for {backend}; leave `engine` "
+                "out, or choose that backend for a new model"
             )
 
     def model(self, bundle: Path) -> str:

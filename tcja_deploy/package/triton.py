@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tcja_deploy.console import Progress, silent
 from tcja_deploy.formatting import si
-from tcja_deploy.package.configuration import check_fits, read
+from tcja_deploy.package.configuration import CONFIG, check_fits, read
 from tcja_deploy.package.onnx_stream import write_onnx_stream
 from tcja_deploy.package.options import CameraOptions, Packaged, TritonOptions
 from tcja_deploy.package.own_backends import write_onnx_windows, write_plan_windows
@@ -73,6 +73,7 @@ def package_triton(
             f"{repository / name} is a model of Triton's backend '{backend}', for which no bundle is packaged; choose "
             "another `name`"
         )
+    options.check_engine(backend)
     models = {name: _WINDOWS[backend]}
     answers = bundle.manifest.classes or backend != TritonBackend.PYTHON.value
     if backend in _STREAMS and bundle.manifest.streaming and answers:
@@ -82,10 +83,13 @@ def package_triton(
             f"there is no model of streams of {path} for the backend {backend}, so leave `cameras`, `idle` and "
             "`window` out; or export a network of events with `streaming`, and choose another `backend`"
         )
+    if options.new_version and backend in _STREAMS:
+        _check_streams(repository / (name + STREAM), path, expected=len(models) > 1)
     with progress.step("write the models"), contextlib.ExitStack() as written:
         if options.new_version:
             for each, write in models.items():
-                _add_version(written.enter_context(new_version(repository / each)), write, bundle)
+                model = written.enter_context(new_version(repository / each))
+                _add_version(model, write, bundle, backend, options.engine)
         else:
             folders = written.enter_context(new_models(repository, tuple(models)))
             for folder, (each, write) in zip(folders, models.items(), strict=True):
@@ -95,7 +99,30 @@ def package_triton(
     return Packaged(folder=repository, models=tuple(models), version=version, backend=backend)
 
 
-def _add_version(model: Path, write: _Writer, bundle: Bundle) -> None:
+def _check_streams(model: Path, bundle: Path, *, expected: bool) -> None:
+    """Check that a repository has a model of streams where a bundle has one: both models get a version, or none.
+
+    Args:
+        model: the folder where the model of streams is, if there is one.
+        bundle: the path of the bundle, for messages.
+        expected: whether a model of streams is made of the bundle.
+
+    Raises:
+        BadInput: the repository has one and the bundle has none, or the other way round.
+    """
+    there = (model / CONFIG).is_file() and read(model).HasField("sequence_batching")
+    if there and not expected:
+        raise BadInput(
+            f"{model} takes frames, and {bundle} was exported without `streaming`, so that model would keep the old "
+            "bundle; package this one under another `name`"
+        )
+    if expected and not there:
+        raise BadInput(
+            f"{bundle} was exported with `streaming`, and there is no model {model}; package it under another `name`"
+        )
+
+
+def _add_version(model: Path, write: _Writer, bundle: Bundle, backend: str, engine: str | None) -> None:
     """Add a bundle to the folder of a model, as its next version. The configuration stays as it is.
 
     The model is written anew elsewhere, and of that only the version is taken.
@@ -104,6 +131,8 @@ def _add_version(model: Path, write: _Writer, bundle: Bundle) -> None:
         model: the folder of the model.
         write: what writes models of its kind.
         bundle: the bundle.
+        backend: the server's backend that runs the model.
+        engine: the name of the engine, for TensorRT; None takes the last built one.
 
     Raises:
         BadInput: the configuration is not that of such a model, or does not fit the bundle.
@@ -113,8 +142,9 @@ def _add_version(model: Path, write: _Writer, bundle: Bundle) -> None:
     most = config.max_batch_size or None
     is_stream = config.HasField("sequence_batching")
     cameras = CameraOptions(count=most, rule=rule_of(given)) if is_stream and most else CameraOptions()
+    kept = TritonOptions(backend=backend, engine=engine, max_batch=most, cameras=cameras)
     with scratch() as place:
-        write(place, config.name, bundle, TritonOptions(max_batch=most, cameras=cameras))
+        write(place, config.name, bundle, kept)
         check_fits(model, place)
         copy_folder(place / FIRST, next_version(model))
 

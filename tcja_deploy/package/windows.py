@@ -84,7 +84,8 @@ def parameters(options: TritonOptions) -> dict[str, str]:
 def _keys(options: TritonOptions) -> dict[str, Path]:
     """The public keys that the server requires a signature of, by the paths of their copies in the model's folder."""
     names = [re.sub(r"[^A-Za-z0-9_.-]", "_", key.name) for key in options.trust.public_keys]
-    paths = [f"{_KEYS}/{name if names.count(name) == 1 else f'{n}_{name}'}" for n, name in enumerate(names)]
+    several = len(set(names)) < len(names)
+    paths = [f"{_KEYS}/{f'{n}_{name}' if several else name}" for n, name in enumerate(names)]
     return dict(zip(paths, options.trust.public_keys, strict=True))
 
 

@@ -29,8 +29,9 @@ from tcja_runtime.network.camera_messages import Answer, CameraWindow, Key, Mess
 from tcja_runtime.streaming.packets import PacketFrames, PacketRule
 from tcja_runtime.streaming.runner import Note, unsaid
 
-MOST_FRAMES = 2**14
-"""The most frames that one message may complete: the other cameras of the batch wait until all of them have run."""
+MOST_FRAMES, MOST_BYTES = 2**14, 2**24
+"""The most frames that one message may complete, and the most bytes of a packet: the other cameras of the batch wait
+until all of them have run."""
 
 
 class Cameras:
@@ -194,6 +195,10 @@ class Cameras:
                 raise BadInput("this stream began with packets of events; go on with them, or start again")
             return iter([self._counted(camera, message.frame)])
         if message.packet is not None:
+            if len(message.packet) > MOST_BYTES:
+                raise BadInput(
+                    f"the packet has {len(message.packet):,} bytes, and may have {MOST_BYTES:,}; send shorter packets"
+                )
             if camera.taken:
                 raise BadInput("this stream began with frames; go on with them, or start again")
             camera.packets = camera.packets or self._packets(camera, message.camera)

@@ -15,6 +15,7 @@ from tcja_runtime.data.event_counts import Frame
 from tcja_runtime.data.sliding_windows import Cutter, Window
 from tcja_runtime.events import Events
 from tcja_runtime.events.buffer import LIMIT
+from tcja_runtime.events.byte_recording import BLOCK
 from tcja_runtime.events.byte_source import ByteDecoder, new_decoder
 from tcja_runtime.events.clock import ContinuousClock
 
@@ -64,12 +65,15 @@ class PacketFrames:
     def push(self, packet: bytes) -> Iterator[Frame]:
         """Take the next bytes. Yields the frames that they complete; read all of them before the next call.
 
+        The bytes are decoded a block at a time, as a format may make 100 bytes of events of one byte.
+
         Raises:
             BadInput: the bytes are not valid in the format, or the format is not known; the camera is larger than the
                 network's, or an event is outside its picture. No more packets can be pushed then.
         """
         self._begun = self._begun or bool(packet)
-        return self._cut(self._decoder.feed(packet))
+        for at in range(0, len(packet), BLOCK):
+            yield from self._cut(self._decoder.feed(packet[at : at + BLOCK]))
 
     def finish(self) -> Iterator[Frame]:
         """End the packets. Yields the frames of the windows that are cut short, with `whole` False.

@@ -81,7 +81,7 @@ class CameraStreams:
                 places.append(place)
             except Exception as error:
                 responses[place] = server.refused(error)
-                if request.flags() & server.utils().TRITONSERVER_REQUEST_FLAG_SEQUENCE_START:
+                if any(_bounds(request)):
                     self._cameras.forget(request.correlation_id())
         try:
             found: Sequence[Answer | Exception] = self._cameras.take(messages)
@@ -107,7 +107,7 @@ class CameraStreams:
         Raises:
             BadInput: its parameters cannot be used.
         """
-        module, flags = server.utils(), request.flags()
+        start, end = _bounds(request)
         frame = server.given(request, self._manifest.input.step_name)
         events = server.given(request, server.EVENTS)
         parameters = json.loads(request.parameters() or "{}")
@@ -115,8 +115,8 @@ class CameraStreams:
         known = {name: value for name, value in self._given.items() if WINDOW not in asked or name == server.FORMAT}
         return Message(
             camera=request.correlation_id(),
-            start=bool(flags & module.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START),
-            end=bool(flags & module.TRITONSERVER_REQUEST_FLAG_SEQUENCE_END),
+            start=start,
+            end=end,
             frame=None if frame is None else frame[0],
             packet=None if events is None else events.ravel()[0],
             rule=rule_of({**known, **asked}) if asked else None,
@@ -141,6 +141,13 @@ class CameraStreams:
             STEP: row([answer.step], np.int64),
             DROPPED: row([answer.dropped], np.int64),
         }
+
+
+def _bounds(request: Any) -> tuple[bool, bool]:
+    """Whether a camera starts with a request, and whether it ends."""
+    module, flags = server.utils(), request.flags()
+    start, end = module.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START, module.TRITONSERVER_REQUEST_FLAG_SEQUENCE_END
+    return bool(flags & start), bool(flags & end)
 
 
 def rule_of(given: Mapping[str, str]) -> PacketRule | None:

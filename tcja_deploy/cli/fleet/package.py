@@ -138,7 +138,8 @@ def package(
 ) -> int:
     """Write a bundle as a server or a robot takes it.
 
-    With the backend python, --require-signature and --public-key hold when the server loads the bundle, too.
+    With the backend python, --require-signature and --public-key hold when the server loads the bundle, too; but a
+    new version keeps what the configuration of the model requires.
 
     For triton, a bundle that was exported with --streaming becomes two models: NAME takes whole windows, and
     NAME_stream takes the frames or events of cameras as they come.

@@ -168,9 +168,23 @@ def test_an_engine_of_unknown_origin_or_name(built, tmp_path, monkeypatch):
 
 
 def test_no_name_in_a_bundle_adds_a_line(built, tmp_path):
-    isaac_ros.package(changed(built, device='orin"\nforce_engine_update: true'), tmp_path / "robot")
-    assert parameters(tmp_path / "robot")["force_engine_update"] is False
-    assert 'built for, "orin\\"\\nforce_engine_update: true".' in (tmp_path / "robot" / "tensor_rt.yaml").read_text()
+    for n, (end, written) in enumerate(
+        {
+            "\n": "\\n",
+            "\r": "\\r",
+            "\x85": "\\u0085",
+            "\u2028": "\\u2028",
+            "\u2029": "\\u2029",
+            "\x7f": "\\u007f",
+        }.items()
+    ):
+        robot = tmp_path / f"robot {n} \u2028 \U0001f916"
+        isaac_ros.package(changed(built, device=f'orin"{end}/**: {{force_engine_update: true}}'), robot)
+        found = parameters(robot)
+        assert found["force_engine_update"] is False
+        assert Path(found["engine_file_path"]).is_relative_to(robot)
+        said = f'built for, "orin\\"{written}/**: {{force_engine_update: true}}".'
+        assert said in (robot / "tensor_rt.yaml").read_text()
 
 
 def test_a_changed_bundle_is_refused(built, tmp_path):

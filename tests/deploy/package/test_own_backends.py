@@ -153,14 +153,18 @@ def test_the_command(run, built, tmp_path):
     code, _, err = run("package", "triton", built, tmp_path / "models", "--name", "other", "--engine", "a")
     assert (code, err.splitlines()[-1]) == (
         2,
-        "error: --engine a is for the --backend tensorrt; give it, too, or leave --engine out",
+        "error: --engine a is for the --backend tensorrt, and the model is for python; leave --engine out, or choose "
+        "that backend for a new model",
     )
     assert not (tmp_path / "models" / "other").exists()
     again = ("package", "triton", built, tmp_path / "models", "--name", "clothes", "--new-version")
-    code, out, err = run(*again, "--json")
+    (engine,) = Bundle.open(built).manifest.engines
+    code, out, err = run(*again, "--engine", engine, "--json")
     assert code == 0, err
     assert json.loads(out)["version"] == 2
     assert json.loads(out)["backend"] == "tensorrt"
+    code, _, err = run(*again, "--engine", "other")
+    assert (code, "has no engine 'other' of TensorRT (its engines: nvidia-simulated" in err) == (2, True)
     plans = [tmp_path / "models" / "clothes" / version / "model.plan" for version in "12"]
     assert plans[0].read_bytes() == plans[1].read_bytes()
     config = tmp_path / "models" / "clothes" / "config.pbtxt"

@@ -19,6 +19,8 @@ import pytest
 import tcja_runtime as tcja
 from tcja_deploy.cli import app
 from tcja_runtime.bundle.bundle import Bundle
+from tcja_runtime.bundle.stepwise import Streaming
+from tcja_runtime.bundle.writing import write_manifest
 from tcja_runtime.triton.metrics import EVERY
 
 from ... import networks
@@ -322,9 +324,12 @@ def test_what_the_server_says_of_its_streams(server, camera, bundle):
     assert result.as_numpy("dropped").tolist() == [[40]]
     one.refused(frame=frames(1)[0])
     one.send(packet=b"", end=True)
+    other = camera("grpc", 303)
+    other.send(frame=frames(1)[0], start=True)
+    assert "`window` '1 s' must be" in other.refused(packet=b"", parameters={"window": "1 s"}, end=True)  # it ends
     time.sleep(EVERY)
     camera("grpc", 302).send(frame=frames(1)[0], start=True, end=True)
-    until(lambda: told() == [before[0] + 1, before[1] + 1, before[2] + 40, 0])
+    until(lambda: told() == [before[0] + 1, before[1] + 2, before[2] + 40, 0])
     loaded = {"model": "cameras_stream", "bundle": Bundle.open(bundle).sha256}
     assert server.metric("tcja_loaded_instances", **loaded) == 1
     assert server.metric("tcja_unlike_proof", model="cameras_stream", kind="inputs") in (0, 1)
@@ -339,6 +344,26 @@ def test_a_new_version_of_both_models(bundle, tmp_path):
         assert sorted(each.name for each in (tmp_path / "models" / name).iterdir() if each.is_dir())[:2] == ["1", "2"]
         assert tcja.load(tmp_path / "models" / name / "2" / "model.bundle").info.network == "dvs128"
     assert (tmp_path / "models" / "a_stream" / "config.pbtxt").read_text() == config
+
+
+def test_a_new_version_of_one_of_two_models_is_refused(bundle, tmp_path, capsys):
+    """The other one would keep the old bundle."""
+    whole = Path(shutil.copytree(bundle, tmp_path / "whole.bundle"))
+    manifest = dataclasses.replace(Bundle.open(whole).manifest, streaming=Streaming())
+    for file in ("head.onnx", "tail.onnx"):
+        (whole / file).unlink()
+    write_manifest(whole, manifest)
+    models = tmp_path / "models"
+    for first, second, words in (
+        (bundle, whole, "takes frames, and {} was exported without --streaming, so that model would keep the old"),
+        (whole, bundle, "{} was exported with --streaming, and there is no model"),
+    ):
+        add = ["package", "triton", "--name", "a", str(second), str(models), "--new-version"]
+        assert app.run(["package", "triton", "--name", "a", str(first), str(models)]) == 0
+        assert app.run(add) == 2
+        assert words.format(second) in capsys.readouterr().err
+        assert not [*models.glob("*/2")]
+        shutil.rmtree(models)
 
 
 def test_a_bundle_that_was_changed_is_not_loaded(server, bundle):

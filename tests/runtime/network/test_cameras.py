@@ -241,6 +241,14 @@ def test_a_stream_that_ends_with_an_error(bundle, rule, packet, text, monkeypatc
     assert len(cameras) == 1
 
 
+def test_a_packet_that_is_too_long_is_refused_and_its_stream_goes_on(bundle):
+    cameras = opened(bundle, 1, "100ms")
+    one(cameras, start=True, packet=packets(1))
+    text = error(cameras, packet=bytes(2**24 + 1))
+    assert text == "the packet has 16,777,217 bytes, and may have 16,777,216; send shorter packets"
+    one(cameras, packet=packets(1))
+
+
 def test_a_camera_that_gives_no_window(bundle):
     text = error(opened(bundle, 1), start=True, packet=packets(1))
     assert text == "`window` is not known: give it at the start of the stream, such as 500ms or 50000events"
