@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pickle  # of our own processes
 import select
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ from tcja_deploy.cluster.job import Computed, Job
 from tcja_deploy.cluster.options import LOCAL, ClusterOptions
 from tcja_deploy.console import Progress
 from tcja_runtime.counting import agree, counted
-from tcja_runtime.errors import Unavailable, user_error
+from tcja_runtime.errors import BadInput, Unavailable, user_error
 from tcja_runtime.machine import children
 from tcja_runtime.machine.versions import too_old, version
 
@@ -25,8 +27,12 @@ _JOINING_SECONDS = 60.0
 _LONGEST_ROOT = 20
 """The most characters of the folder for temporary files. The path of a socket below it may have 107 in all, of which
 Ray, and the folders that are made for it, take up to 86."""
+_REACHING_SECONDS = 10.0
+"""The time that a connection to the machine of a cluster may take."""
 _ENDING_SECONDS = 20.0
 """The time that Ray gets to end its processes."""
+_WORKERS_PER_CPU = 4
+"""The most workers for each CPU of a Ray that is started here. Each is a process, with a network in its memory."""
 
 
 class Cluster:
@@ -133,10 +139,18 @@ def joined(options: ClusterOptions, progress: Progress) -> Iterator[Cluster]:
         progress: where progress is shown.
 
     Raises:
+        BadInput: there are more workers than this machine should start.
         Unavailable: Ray is not installed, cannot be started, or no cluster answers at the address.
     """
     _require()
-    address = options.ray or LOCAL
+    address, cpus = options.ray or LOCAL, len(os.sched_getaffinity(0))
+    if address == LOCAL and (options.workers or 0) > _WORKERS_PER_CPU * cpus:
+        raise BadInput(
+            f"`workers` {options.workers:,} is more than this machine starts, {_WORKERS_PER_CPU * cpus}: "
+            f"{_WORKERS_PER_CPU} for each of its {counted(cpus, 'CPU')}"
+        )
+    if ":" in address:
+        _check_reached(address)
     root = tempfile.gettempdir()
     # Ray lets all users into its folder, but not into the one around it.
     folder = tempfile.mkdtemp(prefix="tcja-ray-", dir=root if len(root) <= _LONGEST_ROOT else "/tmp")  # noqa: S108
@@ -153,6 +167,22 @@ def joined(options: ClusterOptions, progress: Progress) -> Iterator[Cluster]:
         finally:
             _end(process)
             shutil.rmtree(folder, ignore_errors=True)  # the process does so, too, unless it ends with Ray's
+
+
+def _check_reached(address: str) -> None:
+    """Check that something listens at an address HOST:PORT. Ray itself would try for minutes.
+
+    Raises:
+        Unavailable: nothing does.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _REACHING_SECONDS).close()
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that cannot be one
+        reason = getattr(error, "strerror", None) or error
+        raise Unavailable(
+            f"nothing answers at `ray` {address}: {reason}; 'ray status', on a machine of the cluster, says its address"
+        ) from error
 
 
 def _require() -> None:

@@ -314,10 +314,17 @@ def test_ray_that_does_not_start_in_time(monkeypatch):
 
 def test_no_cluster_at_the_address(monkeypatch):
     monkeypatch.setattr("tcja_deploy.cluster.cluster._JOINING_SECONDS", 2.0)
-    with socket.socket() as taken, pytest.raises(Unavailable, match="Ray does not answer within 2 s: `ray` 127.0.0.1:"):
+    with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        with joined(ClusterOptions(ray=f"127.0.0.1:{taken.getsockname()[1]}"), silent()):
-            pass
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        for given, words in (
+            (address, f"nothing answers at `ray` {address}: Connection refused; 'ray status'"),
+            ("..:1", r"nothing answers at `ray` \.\.:1: .*label empty"),
+            (address, f"Ray does not answer within 2 s: `ray` {address};"),
+        ):
+            with pytest.raises(Unavailable, match=words), joined(ClusterOptions(ray=given), silent()):
+                pass
+            taken.listen()
 
 
 def test_what_ray_is_used_for(run, bundle):
@@ -326,3 +333,7 @@ def test_what_ray_is_used_for(run, bundle):
     assert err.endswith("error: --ray shares the windows of --data among processes; give --data too, or leave it out\n")
     with pytest.raises(BadInput, match="`workers` is the number of workers of Ray"):
         ClusterOptions(workers=2)
+    cpus = len(os.sched_getaffinity(0))
+    more = ClusterOptions(ray="local", workers=4 * cpus + 1)
+    with pytest.raises(BadInput, match=rf"more than this machine starts, {4 * cpus}: 4 for"), joined(more, silent()):
+        pass
