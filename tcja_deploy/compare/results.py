@@ -106,6 +106,7 @@ class Verified(Result):
         met: whether parity is met.
         backends: the comparisons of the backends.
         engines: the comparisons of the engines.
+        stepwise: the comparison of the stepwise network; None without one.
         answers: the predicted classes; an older version says nothing of them.
         unlike: a sentence if the windows of the user look unlike those of the export; else empty.
     """
@@ -113,6 +114,7 @@ class Verified(Result):
     met: bool
     backends: list[Backend]
     engines: list[Backend] = dataclasses.field(default_factory=list)
+    stepwise: Backend | None = None
     answers: list[Answers] = dataclasses.field(default_factory=list)
     unlike: str = ""
 
@@ -128,7 +130,8 @@ class Verified(Result):
     @property
     def failures(self) -> list[str]:
         """What is not met, a sentence each."""
-        found = [(each.backend, failure) for each in (*self.backends, *self.engines) for failure in each.failures]
+        judged = [*self.backends, *self.engines, *([self.stepwise] if self.stepwise else [])]
+        found = [(each.backend, failure) for each in judged for failure in each.failures]
         return [f"{backend}: {failure.get('text', 'it is not said')}" for backend, failure in found]
 
 

@@ -142,6 +142,14 @@ def test_classes_of_a_board_without_parity_are_not_explained(tmp_path):
     ]
 
 
+def test_what_is_not_met_of_a_stepwise_network_is_said(tmp_path):
+    write(tmp_path, 0)
+    failures = [{"kind": "spikes", "text": "step 2 fires wrongly"}]
+    proof = {**printed.verify(1), "met": False, "stepwise": {"backend": "ONNX Runtime 1.23.2", "failures": failures}}
+    printed.file(tmp_path / "orin-1.json", proof)
+    assert texts(tmp_path)[0] == "Parity is not met on orin-1: ONNX Runtime 1.23.2: step 2 fires wrongly"
+
+
 def test_figures_of_another_kind_are_not_compared(tmp_path):
     for board in range(4):
         write(tmp_path, board, **({"p50": 0.02, "board": printed.OTHER_MODEL} if board == 2 else {}))
