@@ -16,13 +16,16 @@ import bisect
 import dataclasses
 import itertools
 import math
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from tcja_deploy.packages import producer
 from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.dataset import Data
 from tcja_runtime.data.recordings import Reading
+from tcja_runtime.errors import Unavailable
 
 _CHUNK_BYTES = 32 * 2**20
 """The most bytes of the windows of a chunk, if it has several batches."""
@@ -95,6 +98,7 @@ class Job:
         start: the number of the first window of the first data set that is wanted.
         folder: the current folder of the command, to which paths are relative.
         facts: the facts about each file of the data; a file that a program gave has none.
+        producer: the name and the version of the program that made it.
     """
 
     work: Work
@@ -104,6 +108,19 @@ class Job:
     start: int = 0
     folder: Path = dataclasses.field(default_factory=Path.cwd)
     facts: dict[Path, FileFact] = dataclasses.field(default_factory=dict)
+    producer: str = dataclasses.field(default_factory=producer)
+
+    def check_producer(self) -> None:
+        """Check, in a worker, that it is of the same program as the command.
+
+        Raises:
+            Unavailable: it is of another version, which may read windows in another way.
+        """
+        if self.producer != producer():
+            raise Unavailable(
+                f"the machine {socket.gethostname()} has {producer()}, and this command is of {self.producer}: install "
+                "the same version on all machines of the cluster"
+            )
 
     def described(self) -> Job:
         """Return the job with the facts about its files."""

@@ -116,8 +116,13 @@ class Session:
 
 @functools.lru_cache(maxsize=1)
 def _job(reference: Any) -> Job:
-    """The job, which a process gets once. The current folder becomes that of the command, if this machine has it."""
+    """The job, which a process gets once. The current folder becomes that of the command, if this machine has it.
+
+    Raises:
+        Unavailable: the command is of another version than this process.
+    """
     job: Job = cloudpickle.loads(ray.get(reference))
+    job.check_producer()
     if job.folder.is_dir():
         os.chdir(job.folder)
     return job

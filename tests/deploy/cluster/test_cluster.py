@@ -282,6 +282,12 @@ def test_another_bundle_at_the_path_is_refused(cluster, windows):
         list(cluster.outcomes(dataclasses.replace(asked, work=work)))
 
 
+def test_a_worker_of_another_version_is_refused(cluster, windows):
+    said = rf"{socket.gethostname()} has tcja-deploy .*, and this command is of tcja-deploy 0\.0\.9: install the same"
+    with pytest.raises(Unavailable, match=said):
+        list(cluster.outcomes(dataclasses.replace(job(*windows), producer="tcja-deploy 0.0.9")))
+
+
 def test_another_file_at_the_path_is_refused(cluster, windows, monkeypatch):
     fact = FileFact(size=1, written=1)
     monkeypatch.setattr(FileFact, "of", lambda _: fact)

@@ -179,15 +179,7 @@ _waiting: list[tuple[int, _Reader]] = []
 @contextlib.contextmanager
 def _lent(path: Path) -> Iterator[_Reader]:
     """A context with a process that reads a file: one that waits, or a new one. It is kept if it has answered."""
-    reader = None
-    while reader is None and _waiting:
-        owner, waiting = _waiting.pop()
-        if owner == os.getpid():
-            reader = waiting
-            if waiting.process.poll() is not None:
-                waiting.end()
-                reader = None
-    reader = reader or _Reader.start(path)
+    reader = _waiting_one() or _Reader.start(path)
     try:
         yield reader
     finally:
@@ -195,6 +187,20 @@ def _lent(path: Path) -> Iterator[_Reader]:
             _waiting.append((os.getpid(), reader))
         else:
             reader.end()
+
+
+def _waiting_one() -> _Reader | None:
+    """Take a process that waits; None without one. Other threads may take one at the same time."""
+    while True:
+        try:
+            owner, reader = _waiting.pop()
+        except IndexError:
+            return None
+        if owner != os.getpid():
+            continue
+        if reader.process.poll() is None:
+            return reader
+        reader.end()
 
 
 @atexit.register
