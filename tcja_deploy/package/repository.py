@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tcja_runtime.triton.server import BUNDLE
 FIRST = "1"
 """The folder of the first version of a model."""
 MODEL = "model.py"
+_VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 
 @contextlib.contextmanager
@@ -56,8 +58,11 @@ def new_version(model: Path) -> Iterator[Path]:
 
 
 def next_version(model: Path) -> Path:
-    """The folder of a model's next version: the largest number in the model's folder, and one more."""
-    numbers = [int(each.name) for each in model.iterdir() if each.name.isdecimal()]
+    """The folder of a model's next version: the largest number in the model's folder, and one more.
+
+    Other names of digits are no versions for the server: those with leading zeros, and numbers of more than 63 bits.
+    """
+    numbers = [int(each.name) for each in model.iterdir() if _VERSION.fullmatch(each.name)]
     return model / (str(max(numbers) + 1) if numbers else FIRST)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from tcja_deploy.console import Progress, silent
 from tcja_deploy.formatting import si
 from tcja_deploy.package.configuration import CONFIG, check_fits, read
 from tcja_deploy.package.onnx_stream import write_onnx_stream
-from tcja_deploy.package.options import CameraOptions, Packaged, TritonOptions
+from tcja_deploy.package.options import MOST_WINDOWS, CameraOptions, Packaged, TritonOptions
 from tcja_deploy.package.own_backends import write_onnx_windows, write_plan_windows
 from tcja_deploy.package.repository import FIRST, check_outside, new_models, new_version, next_version
 from tcja_deploy.package.streams import STREAM, write_streams
@@ -35,6 +36,8 @@ _STREAMS: dict[str, _Writer] = {
     TritonBackend.ONNXRUNTIME.value: write_onnx_stream,
 }
 """By backend, what writes the model of streams."""
+_NOT_LOADED = re.compile(r"[^A-Za-z0-9_@%+=:,./-]")
+"""A character in a path from which Triton's Python backend may load nothing."""
 _OF_A_CONTAINER = 64 * 2**20
 """The shared memory of a container of Docker without the option --shm-size."""
 
@@ -95,6 +98,7 @@ def package_triton(
             for folder, (each, write) in zip(folders, models.items(), strict=True):
                 write(folder, each, bundle, options)
             _note_shared_memory(bundle, options, progress)
+        _note_path(repository, backend, progress)
     version = int(next_version(repository / name).name) - 1
     return Packaged(folder=repository, models=tuple(models), version=version, backend=backend)
 
@@ -140,6 +144,11 @@ def _add_version(model: Path, write: _Writer, bundle: Bundle, backend: str, engi
     config = read(model)
     given = {name: value.string_value for name, value in config.parameters.items()}
     most = config.max_batch_size or None
+    if not 0 <= config.max_batch_size <= MOST_WINDOWS:
+        raise BadInput(
+            f"{config.name}: max_batch_size in its configuration is {config.max_batch_size:,}, and must be 0 to "
+            f"{MOST_WINDOWS:,}; package the bundle under another `name`"
+        )
     is_stream = config.HasField("sequence_batching")
     cameras = CameraOptions(count=most, rule=rule_of(given)) if is_stream and most else CameraOptions()
     kept = TritonOptions(backend=backend, engine=engine, max_batch=most, cameras=cameras)
@@ -156,4 +165,19 @@ def _note_shared_memory(bundle: Bundle, options: TritonOptions, progress: Progre
         progress.note(
             f"the largest batches take {si(shared)}B of shared memory, and a container has 67 MB by default: start it "
             "with --shm-size, or take a smaller `max_batch`"
+        )
+
+
+def _note_path(repository: Path, backend: str, progress: Progress) -> None:
+    """Say if the Python backend may not load a model from this path.
+
+    Release 24.10 starts the process of a model by a line for a shell, in which the path is not quoted
+    (src/stub_launcher.cc of https://github.com/triton-inference-server/python_backend), and then waits for it without
+    end. The Python in this process reads only ASCII in paths if the locale is C.
+    """
+    found = _NOT_LOADED.search(str(repository))
+    if found and backend == TritonBackend.PYTHON.value:
+        progress.note(
+            f"Triton's Python backend may load no model from a path with '{found[0]}', and wait for it without end: "
+            f"give {repository} a name of ASCII letters, digits, _ . and - before you start the server"
         )

@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import json
 import os
+import re
 import shutil
 import sys
 import threading
@@ -457,6 +458,10 @@ def test_what_cannot_be_packaged_is_said(bundles, tmp_path, capsys):
     (tmp_path / "link").symlink_to("nowhere")
     assert package(bundle, repository) == 0
     assert "Next: tritonserver --model-repository=" in " ".join(capsys.readouterr().out.split())
+    for name, character in {"my models": " ", "mod\u00e8les": "\u00e8"}.items():
+        assert package(bundle, tmp_path / name) == 0
+        said = f"may load no model from a path with '{character}'"
+        assert said in " ".join(capsys.readouterr().err.replace("\n", " ").split("  "))
     before = sorted(repository.rglob("*"))
     for words, place, options in (
         (f"{repository / CLOTHES} exists; add the bundle as its next version with --new-version", repository, ""),
@@ -476,3 +481,13 @@ def test_what_cannot_be_packaged_is_said(bundles, tmp_path, capsys):
     assert package(bundles[GESTURES], repository, "--new-version", "--name", CLOTHES) == 2
     assert f"{CLOTHES}: the field input of its configuration does not fit this bundle" in capsys.readouterr().err
     assert sorted(repository.rglob("*")) == before
+    config = repository / CLOTHES / "config.pbtxt"
+    kept = config.read_text()
+    config.write_text(re.sub("max_batch_size: .*", "max_batch_size: 5000", kept))
+    assert package(bundle, repository, "--new-version") == 2
+    assert f"{CLOTHES}: max_batch_size in its configuration is 5,000, and must be 0 to 4," in capsys.readouterr().err
+    config.write_text(kept)
+    for name in ("9" * 20, "007"):  # the server takes neither as a version
+        (repository / CLOTHES / name).mkdir()
+    assert package(bundle, repository, "--new-version") == 0
+    assert (repository / CLOTHES / "2").is_dir()
