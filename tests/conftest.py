@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import functools
 import gc
 import importlib
@@ -175,13 +176,35 @@ def data(tmp_path_factory) -> Once[Path]:
 
 
 @pytest.fixture(scope="session")
-def _bundles(tmp_path_factory, data) -> Once[Path]:
-    folder = tmp_path_factory.mktemp("bundles")
+def shared(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """A folder that all processes of a run of the tests have in common; the first that asks for it fills it."""
+    root = tmp_path_factory.getbasetemp()
+    root = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "shared"
 
+    def filled(name: str, fill: Callable[[Path], None]) -> Path:
+        folder, done = root / name, root / f"{name}.done"
+        root.mkdir(exist_ok=True)
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                fill(folder)
+                done.touch()
+        return folder
+
+    return filled
+
+
+@pytest.fixture(scope="session")
+def _bundles(shared, data) -> Once[Path]:
     def make(name: str) -> Path:
-        checkpoint, out = networks.SMALL[name].checkpoint(folder / f"{name}.pth"), folder / f"{name}.bundle"
-        pipeline.export(ExportRequest(checkpoint=checkpoint, out=out, data=data[name], target="onnx"))
-        return out
+        def export(folder: Path) -> None:
+            checkpoint = networks.SMALL[name].checkpoint(folder / f"{name}.pth")
+            out = folder / f"{name}.bundle"
+            pipeline.export(ExportRequest(checkpoint=checkpoint, out=out, data=data[name], target="onnx"))
+
+        return shared(f"bundle-{name}", export) / f"{name}.bundle"
 
     return Once(make)
 
@@ -193,14 +216,18 @@ def bundle(_bundles, name, tmp_path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def streamed(tmp_path_factory) -> Callable[[networks.Small], Path]:
+def streamed(shared, tmp_path_factory) -> Callable[[networks.Small], Path]:
     """Export a small network with --streaming, once; the bundle is to be read alone."""
 
     @functools.cache
-    def export(small: networks.Small) -> Path:
-        folder = tmp_path_factory.mktemp(small.name)
-        checkpoint, bundle = small.checkpoint(folder / "model.pth"), folder / "original.bundle"
-        pipeline.export(ExportRequest(checkpoint=checkpoint, out=bundle, target="onnx", samples=4, streaming=True))
-        return bundle
+    def exported(small: networks.Small) -> Path:
+        def export(folder: Path) -> None:
+            checkpoint, out = small.checkpoint(folder / "model.pth"), folder / "original.bundle"
+            pipeline.export(ExportRequest(checkpoint=checkpoint, out=out, target="onnx", samples=4, streaming=True))
 
-    return export
+        if networks.SMALL.get(small.name) is small:
+            return shared(f"streamed-{small.name}", export) / "original.bundle"
+        export(folder := tmp_path_factory.mktemp(small.name))
+        return folder / "original.bundle"
+
+    return exported

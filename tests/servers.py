@@ -4,7 +4,7 @@
         client = server.grpc()
         client.infer("gestures", [...])
 
-It answers on addresses of this machine only. It is stopped at the end of the block, and is killed with this process.
+It answers on addresses of this machine only. It is killed at the end of the block, and with this process.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -42,12 +41,18 @@ def installed() -> Path | None:
 
 NEEDED = pytest.mark.skipif(installed() is None, reason=f"{PACKAGES} has no server for {PYTHON}")
 """The mark of tests with a server."""
-_STARTING, _STOPPING = 60.0, 20.0  # seconds
-_DIES_WITH_PARENT = (
-    "import ctypes, os, signal, sys\n"
-    "ctypes.CDLL(None).prctl(1, signal.SIGKILL)\n"  # PR_SET_PDEATHSIG, prctl(2)
-    "os.execv(sys.argv[1], sys.argv[1:])"
-)
+_STARTING = 60.0  # seconds
+_GUARD = """
+import contextlib, glob, os, sys
+sys.stdin.buffer.read()
+with contextlib.suppress(ProcessLookupError):
+    os.killpg(int(sys.argv[1]), 9)
+for left in glob.glob(sys.argv[2]):
+    os.unlink(left)
+"""
+"""Kills a group of processes and removes files when its standard input ends: when this process closes it, or has ended.
+A server that is killed leaves its shared memory, and the processes of its models.
+"""
 
 
 class Server:
@@ -137,11 +142,11 @@ def serving(
     for name, port in zip(("http", "grpc", "metrics"), ports, strict=True):
         command += [f"--{name}-address=127.0.0.1", f"--{name}-port={port}"]
     command += [f"--backend-config=python,shm-region-prefix-name={_shared_memory(ports)}"]
-    command += ["--metrics-interval-ms=100", "--disable-auto-complete-config", "--exit-timeout-secs=5"]
+    command += ["--metrics-interval-ms=100", "--disable-auto-complete-config"]
     command += [*(f"--load-model={name}" for name in models), *options]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _DIES_WITH_PARENT, *command],
+            command,
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -149,6 +154,8 @@ def serving(
             cwd=scratch,
             start_new_session=True,
         )
+    guard = [sys.executable, "-I", "-S", "-c", _GUARD, str(process.pid), f"/dev/shm/{_shared_memory(ports)}*"]
+    ending = subprocess.Popen(guard, stdin=subprocess.PIPE, start_new_session=True)
     server = Server(repository, ports, log, process.pid)
     try:
         deadline = time.monotonic() + _STARTING
@@ -164,19 +171,8 @@ def serving(
             sys.stderr.write(server.said()[-8000:])
         raise
     finally:
-        _stop(process)
-        for left in Path("/dev/shm").glob(f"{server.shared_memory}*"):
-            left.unlink()  # it leaves them if a client is still connected, or if it is killed
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Stop a server and all that it started."""
-    process.send_signal(signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_STOPPING)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)  # its group: also the processes of models
-    process.wait()
+        ending.communicate()  # the server is not asked to stop: then it would wait for two seconds first
+        process.wait()
 
 
 def _shared_memory(ports: Sequence[int]) -> str:

@@ -27,10 +27,13 @@ def run(capsys) -> Run:
 
 
 @pytest.fixture(scope="session")
-def counted(data, tmp_path_factory) -> Path:
+def counted(shared, data) -> Path:
     """A bundle of fashion_mnist whose plain model returns spike counts, to be read alone."""
-    folder, name = tmp_path_factory.mktemp("counted"), "fashion_mnist"
-    checkpoint = networks.SMALL[name].checkpoint(folder / "model.pth")
-    options = {"data": data[name], "target": "onnx", "time_form": "fused", "spike_counts": "on"}
-    pipeline.export(ExportRequest(checkpoint=checkpoint, out=folder / "a.bundle", **options))
-    return folder / "a.bundle"
+
+    def export(folder: Path) -> None:
+        name = "fashion_mnist"
+        checkpoint = networks.SMALL[name].checkpoint(folder / "model.pth")
+        options = {"data": data[name], "target": "onnx", "time_form": "fused", "spike_counts": "on"}
+        pipeline.export(ExportRequest(checkpoint=checkpoint, out=folder / "a.bundle", **options))
+
+    return shared("counted", export) / "a.bundle"
