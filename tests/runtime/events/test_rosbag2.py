@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import shutil
 import threading
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -77,6 +78,19 @@ def test_packets_are_one_stream(ros, bag, storage):
     # As the decoder reads the same bytes in a .raw file.
     path.with_suffix(".raw").write_bytes(writers.EVT3_HEADER + b"".join(parts))
     assert listed(read(path.with_suffix(".raw"))) == EVENTS
+
+
+def test_a_long_packet_is_read_in_parts(ros, bag):
+    """Four bytes of EVT 3 make 12 events, so 1 MiB makes 41 MB of events, and several times as much meanwhile."""
+    vectors = np.tile(np.array([0x3000, 0x4FFF], "<u2"), 2**18)
+    words = np.array([0x8000, 0x6000, 0x0000], "<u2").tobytes() + vectors.tobytes()
+    found = recording(bag({"/camera/events": [packet(ros, words, 0)]}))
+    tracemalloc.start()
+    count = sum(map(len, found.chunks()))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert count == 12 * 2**18
+    assert peak < 100e6
 
 
 @pytest.mark.parametrize("encoding", ["evt2", "evt3"])

@@ -8,10 +8,12 @@ Source: the package event_camera_msgs of ROS; Bernd Pfrommer's metavision_driver
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 from tcja_runtime.counting import agree, counted
 from tcja_runtime.errors import Damaged
+from tcja_runtime.events.byte_recording import BLOCK
 from tcja_runtime.events.event import Events
 from tcja_runtime.events.formats.evt.evt2 import Evt2
 from tcja_runtime.events.formats.evt.evt3 import Evt3
@@ -83,6 +85,14 @@ class EventPackets:
         Raises:
             Damaged: the packet is not valid; the offset has no meaning. `restart` lets the next one be read.
         """
+        return Events.joined(self.parts(packet))
+
+    def parts(self, packet: EventPacket) -> Iterator[Events]:
+        """Yields the events of the next packet, of a block of bytes at a time: a byte may be 80 bytes of events.
+
+        Raises:
+            Damaged: as for `events`. The parts before are valid then.
+        """
         stamp = packet.header.stamp.sec * 10**9 + packet.header.stamp.nanosec
         if self._decoder is None:
             self._decoder = self._begun(packet)
@@ -95,9 +105,10 @@ class EventPackets:
             self._back += packet.seq < self._next
             self._long += stamp - self._stamp >= 1000 << (self._bits - 1)
         self._next, self._stamp = packet.seq + 1, stamp
-        found = self._decoder.feed(packet.events.tobytes())
+        content = packet.events.tobytes()
+        for at in range(0, len(content), BLOCK):
+            yield self._decoder.feed(content[at : at + BLOCK])
         self._decoder.finish()
-        return found
 
     def restart(self) -> None:
         """Forget the packets before, as after one that is not valid."""

@@ -52,8 +52,8 @@ class _Messages(Protocol):
     def sensor(self) -> tuple[int, int] | None: ...
     @property
     def remarks(self) -> tuple[str, ...]: ...
-    def events(self, message: bytes) -> Events:
-        """Returns the events of the next message.
+    def events(self, message: bytes) -> Iterator[Events]:
+        """Yields the events of the next message, in one part or several.
 
         Raises:
             Damaged: the message is not valid; the offset has no meaning.
@@ -94,7 +94,7 @@ class Bag:
         self.remarks = reader.remarks
 
     def messages(self, reader: _Messages) -> Generator[Events, None, None]:
-        """Yields the events of each message.
+        """Yields the events of each message, in one part or several.
 
         Raises:
             BadInput: the bag cannot be read, or a message is not valid.
@@ -103,7 +103,7 @@ class Bag:
             wanted = [each for each in bag.connections if each.topic == self.topic]
             for number, (_, _, content) in enumerate(bag.messages(wanted), 1):
                 try:
-                    yield reader.events(content)
+                    yield from reader.events(content)
                 except Damaged as damaged:
                     what = f"message {number:,} of topic {self.topic}: {damaged.what}"
                     raise BadInput(f"{self.path}: {what}") from None
@@ -181,8 +181,8 @@ class _Packets:
     def remarks(self) -> tuple[str, ...]:
         return self._packets.remarks
 
-    def events(self, message: bytes) -> Events:
-        return self._packets.events(self._decode(message))
+    def events(self, message: bytes) -> Iterator[Events]:
+        return self._packets.parts(self._decode(message))
 
 
 def _packet_decoder() -> Callable[[bytes], Any]:
@@ -224,7 +224,7 @@ class _Arrays:
     def __init__(self) -> None:
         self.sensor: tuple[int, int] | None = None
 
-    def events(self, message: bytes) -> Events:
+    def events(self, message: bytes) -> Iterator[Events]:
         body = message[4:]
         if message[:2] != b"\0\1":
             raise Damaged(0, f"it begins with the bytes {message[:4].hex(' ')}, not with 00 01")
@@ -243,10 +243,10 @@ class _Arrays:
                 f"and {len(events):,} {agree(len(events), 'is', 'are')} left",
             )
         self.sensor = (height, width) if height and width else None
-        return self._decoded(np.frombuffer(events[:size] + b"\0" * 3 * bool(count), _EVENT))
+        yield self._decoded(np.frombuffer(events[:size] + b"\0" * 3 * bool(count), _EVENT))
 
     def _decoded(self, table: npt.NDArray[Any]) -> Events:
-        """Returns the events of a message."""
+        """Returns the events in the table of a message."""
         x, y = np.roll(table["x of the next"], 1), table["y"].copy()
         x[:1], y[:1] = table["y"][:1], table["y of the first"][:1]
         seconds, rest = table["seconds"].astype(np.int64), table["nanoseconds"]
