@@ -137,26 +137,27 @@ def _listen(tasks: queue.Queue[Task], folder: str) -> None:
     while (task := receive(sys.stdin.buffer)) is not None:
         tasks.put(task)
     try:
-        _kill_session()
+        _signal_session(signal.SIGSTOP)  # first: this process ends with Ray's main one, and none writes any more
+        shutil.rmtree(folder, ignore_errors=True)
+        while _signal_session(signal.SIGKILL):
+            time.sleep(0.01)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os._exit(0)
 
 
-def _kill_session() -> None:
-    """Kill the other processes of this session, which the command has made for this one, until none is left.
+def _signal_session(number: signal.Signals) -> int:
+    """Send a signal to the other processes of this session, and return how many there are.
 
-    Those of a Ray that was started here are all in it, also if Ray is interrupted while it starts. On a cluster that
-    was joined, what this process began ends with it.
+    The command has made the session for this process. Those of a Ray that was started here are all in it, also if Ray
+    is interrupted while it starts. On a cluster that was joined, what this process began ends with it.
     """
     own = os.getpid()
-    if os.getsid(0) != own:
-        return
-    while others := [pid for pid in _processes() if pid != own and _session(pid) == own]:
-        for pid in others:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.01)
+    others = [pid for pid in _processes() if pid != own and _session(pid) == own] if os.getsid(0) == own else []
+    for pid in others:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+    return len(others)
 
 
 def _processes() -> list[int]:

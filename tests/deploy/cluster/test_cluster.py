@@ -19,6 +19,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -55,7 +56,9 @@ def cluster() -> Iterator[Cluster]:
     with contextlib.ExitStack() as stack:
         root = stack.enter_context(tempfile.TemporaryDirectory(prefix="seven--", dir="/tmp"))
         assert len(root) == _LONGEST_ROOT
-        stack.enter_context(pytest.MonkeyPatch.context()).setattr(tempfile, "tempdir", root)
+        changed = stack.enter_context(pytest.MonkeyPatch.context())
+        changed.setattr(tempfile, "tempdir", root)
+        changed.setattr("tcja_deploy.cluster.cluster.shutil", mock.Mock())  # as if the command was killed
         found = stack.enter_context(joined(ClusterOptions(ray="local", workers=2), silent()))
         started = processes() - before
         (folder,) = {Path(each) for pid in started for each in re.findall(r"/[^\s=:]*/tcja-ray-[^/\s]+", command(pid))}
@@ -68,7 +71,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def shared(cluster, monkeypatch) -> Cluster:
+def same_ray(cluster, monkeypatch) -> Cluster:
     """The same Ray for commands with --ray."""
 
     @contextlib.contextmanager
@@ -144,7 +147,7 @@ def said(err: str) -> list[str]:
     return [line for line in lines if not re.search("Ray|load the network|classify", line)]
 
 
-def test_run_says_what_one_process_says(run, shared, bundle, files, monkeypatch):
+def test_run_says_what_one_process_says(run, same_ray, bundle, files, monkeypatch):
     monkeypatch.setattr(classify, "batch_size", lambda *_: 2)
     monkeypatch.setattr(classified, "batch_size", lambda *_: 2)
     code, out, err = run("run", bundle, *files, "--json")
@@ -154,10 +157,10 @@ def test_run_says_what_one_process_says(run, shared, bundle, files, monkeypatch)
     found = run("run", bundle, *files, "--json", "--ray")
     assert found[:2] == (0, out)
     assert said(found[2]) == said(err)
-    assert shared.progress.notes == ["2 workers of Ray share the windows"]
+    assert same_ray.progress.notes == ["2 workers of Ray share the windows"]
 
 
-def test_verify_says_what_one_process_says(run, shared, bundle, data, name, tmp_path):
+def test_verify_says_what_one_process_says(run, same_ray, bundle, data, name, tmp_path):
     with np.load(data[name]) as archive:
         np.savez(tmp_path / "own.npz", frames=archive["frames"][::-1] * 3, labels=archive["labels"][::-1])
     options = [bundle, "--data", tmp_path / "own.npz", "--anytime", "0", "--json"]
@@ -225,7 +228,7 @@ def test_a_bug_in_a_worker_is_a_bug_here(cluster, windows):
 
 
 @pytest.mark.parametrize("broken", ["damaged", "negative"])
-def test_an_error_is_that_of_one_process(run, shared, bundle, files, tmp_path, broken):
+def test_an_error_is_that_of_one_process(run, same_ray, bundle, files, tmp_path, broken):
     with np.load(files[0]) as archive:
         frames = np.concatenate([archive["frames"]] * 3)  # more than are looked at when a file is opened
     if broken == "negative":

@@ -20,26 +20,26 @@ def name() -> str:
 
 
 @pytest.fixture
-def shared(bundle) -> SharedBundle:
+def sent(bundle) -> SharedBundle:
     return SharedBundle.of(Bundle.open(bundle), Trust(), "auto")
 
 
-def test_the_same_bundle_is_opened(shared, bundle):
-    assert shared.device == "cpu"  # it has no engines
-    assert shared.opened().manifest == Bundle.open(bundle).manifest
+def test_the_same_bundle_is_opened(sent, bundle):
+    assert sent.device == "cpu"  # it has no engines
+    assert sent.opened().manifest == Bundle.open(bundle).manifest
     assert SharedBundle.of(Bundle.open(bundle), Trust(), "onnxruntime-cuda").device == "gpu"
 
 
-def test_another_one_at_the_path_is_refused(shared, bundle):
+def test_another_one_at_the_path_is_refused(sent, bundle):
     described(bundle, classes=[f"other {at}" for at in range(10)])
     with pytest.raises(Unavailable, match=r"is not the bundle that this command opened: it was changed, or it is not"):
-        shared.opened()
+        sent.opened()
 
 
-def test_a_changed_or_missing_one_is_refused(shared, bundle):
+def test_a_changed_or_missing_one_is_refused(sent, bundle):
     (bundle / "weights.bin").write_bytes(bytes(10))
     with pytest.raises(BadInput, match=r"weights\.bin has 10 bytes"):
-        shared.opened()
+        sent.opened()
     shutil.rmtree(bundle)
     with pytest.raises(Unavailable, match="must be on a disk that all machines of the cluster share"):
-        shared.opened()
+        sent.opened()
