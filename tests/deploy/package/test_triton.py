@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import importlib
 import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import threading
 from pathlib import Path
+from signal import SIGKILL
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from ruamel.yaml import YAML
 from torch import Tensor, nn
 
 import tcja_runtime as tcja
@@ -29,7 +33,7 @@ from tcja_runtime.bundle.bundle import Bundle
 from tcja_runtime.events import InMemory
 
 from ... import networks, servers, signing, streams
-from ...docs.blocks import ROOT, runnable
+from ...docs.blocks import ROOT, blocks, runnable
 from ...runtime.bundle.sealing import reseal
 from ...runtime.events import writers
 from ...sidecars import engine_info
@@ -38,6 +42,7 @@ pytestmark = [pytest.mark.releases, servers.NEEDED]
 
 CLOTHES, GESTURES = "fashion_mnist", "dvs128"
 PROTOCOLS = ("http", "grpc")
+SERVING = ROOT / "docs" / "how-to" / "serving.md"
 EVT3 = b"% evt 3.0\n% end\n"
 
 
@@ -311,6 +316,34 @@ def test_instances_share_the_cores(server, bundles):
     assert len(counts[2]) == 2
     if len(os.sched_getaffinity(0)) > 1:
         assert max(counts[2]) < counts[1][0]
+
+
+def test_the_liveness_probe_sees_that_a_process_was_killed(server, bundles):
+    """The server does not: it says that the model is ready."""
+    found = [YAML(typ="safe").load_all(each.code) for each in blocks(SERVING) if each.language == "yaml"]
+    (deployment,) = [each for documents in found for each in documents if each.get("kind") == "Deployment"]
+    probe = deployment["spec"]["template"]["spec"]["containers"][0]["livenessProbe"]["exec"]["command"]
+    windows = networks.SMALL[CLOTHES].inputs(1, seed=5).numpy()
+    assert package(bundles[CLOTHES], server.repository, "--name", "killed") == 0
+    assert loading(server, "killed") == ""
+    (process,) = [each for each in processes_of(server) if "/killed/" in each.read_text()]
+
+    def alive() -> bool:
+        here = {"localhost:8000": server.address, "/proc/[0-9]*/cmdline": str(process)}
+        command = [functools.reduce(lambda text, name: text.replace(name, here[name]), here, each) for each in probe]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    assert alive()
+    os.kill(int(process.parent.name), SIGKILL)
+    servers.until(lambda: not alive())
+    with server.grpc() as client:
+        assert client.is_server_live()
+        assert client.is_model_ready("killed")
+        with pytest.raises(Exception, match="is not healthy"):
+            client.infer("killed", [given(client, "images", windows)])
+        assert loading(server, "killed") == ""
+        client.infer("killed", [given(client, "images", windows)])
+        client.unload_model("killed")
 
 
 def processes_of(server: servers.Server) -> list[Path]:
