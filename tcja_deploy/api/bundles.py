@@ -39,7 +39,8 @@ def verify(
         progress: whether progress is shown on stderr.
         options: the options of the command `tcja-deploy verify`, by name: `samples`, `bisect`, `backend`,
             `trust_engine`, `require_signature`, `public_keys` (one or several), `anytime`, `labels`, `crop`, `resize`,
-            `time_unit`, `columns`, `topic`, `ray`, `workers` (`tcja_deploy.verify.VerifyOptions` describes them).
+            `time_unit`, `columns`, `topic`, `ray`, `workers` (`tcja_deploy.verify.options.VerifyOptions` and
+            `tcja_deploy.cluster.options.ClusterOptions` describe them).
 
     Returns:
         The comparison, whether parity is met or not. `print` shows what the command prints.

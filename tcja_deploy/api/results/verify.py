@@ -24,7 +24,7 @@ class VerifyResult(ResultOfBundle):
 
     Attributes:
         bundle: the path of the bundle.
-        found: the opened bundle, the comparison, and what `bisect` found (`tcja_deploy.verify.Verified`).
+        found: the opened bundle, the comparison, and what `bisect` found (`tcja_deploy.verify.verifier.Verified`).
         notes: remarks on the data and the options, a line each.
     """
 

@@ -21,11 +21,12 @@ class Command(TyperCommand):
     """A command with our help, whose option --ray may have no value."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the arguments. What follows --ray is its value only if it is an address of Ray."""
+        """Read the arguments. What follows --ray is its value only if it is an address of Ray, or meant to be one."""
         words = args[: args.index("--")] if "--" in args else args
         if "--ray" in words:
             after = words.index("--ray") + 1
-            if not is_address(" ".join(words[after : after + 1])):
+            given = " ".join(words[after : after + 1])
+            if not is_address(given) and not given.startswith("ray://"):
                 args = [*args[:after], LOCAL, *args[after:]]
         return super().parse_args(ctx, args)
 

@@ -44,6 +44,7 @@ def test_what_is_refused(fields, message):
         (["a.bundle", "b.npz", "--ray"], "local"),
         (["a.bundle", "b.npz", "--ray", "--workers", "2"], "local"),
         (["a.bundle", "b.npz", "--ray=auto"], "auto"),
+        (["a.bundle", "--ray", "ray://10.0.0.1:10001", "b.npz"], "ray://10.0.0.1:10001"),  # its refusal says why
         (["a.bundle", "--", "b.npz", "--ray"], None),
     ],
 )
