@@ -12,6 +12,7 @@ the first answer.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -139,25 +140,17 @@ def measure(folder: Path, case: Case) -> Seconds:
     )
 
 
-class _answers:  # noqa: N801  # a context
+@contextlib.contextmanager
+def _answers(bundle: Bundle, data: Any, case: Case, progress: Progress) -> Iterator[Iterator[ClassifiedBatch]]:
     """A context with what each batch of the data is answered."""
-
-    def __init__(self, bundle: Bundle, data: Any, case: Case, progress: Progress) -> None:
-        self._bundle, self._data, self._case, self._progress = bundle, data, case, progress
-
-    def __enter__(self) -> Iterator[ClassifiedBatch]:
-        bundle, manifest = self._bundle, self._bundle.manifest
-        if not self._case.workers:
-            return classified_batches(BatchClassifier(bundle, opened(bundle)), [self._data])
-        self._cluster = joined(ClusterOptions(ray="local", workers=self._case.workers), self._progress)
-        work = ClassifyWork(bundle=SharedBundle.of(bundle, Trust(), "auto"), pictured=0)
-        size, window_bytes = batch_size(manifest.signature), 4 * math.prod(manifest.input.shape)
-        job = Job(work=work, data=[self._data], size=size, window_bytes=window_bytes)
-        return self._cluster.__enter__().outcomes(job)
-
-    def __exit__(self, *error: Any) -> None:
-        if self._case.workers:
-            self._cluster.__exit__(*error)
+    if not case.workers:
+        yield classified_batches(BatchClassifier(bundle, opened(bundle)), [data])
+        return
+    work = ClassifyWork(bundle=SharedBundle.of(bundle, Trust(), "auto"), pictured=0)
+    size, window_bytes = batch_size(bundle.manifest.signature), 4 * math.prod(bundle.manifest.input.shape)
+    job = Job(work=work, data=[data], size=size, window_bytes=window_bytes)
+    with joined(ClusterOptions(ray="local", workers=case.workers), progress) as cluster:
+        yield cluster.outcomes(job)
 
 
 def _kill_a_worker() -> None:
@@ -170,6 +163,7 @@ def _kill_a_worker() -> None:
                 return
         except (OSError, ValueError, IndexError):
             continue
+    raise RuntimeError("no worker was found, so none was killed")
 
 
 def _sessions() -> set[int]:

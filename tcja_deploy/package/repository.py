@@ -15,7 +15,7 @@ from tcja_runtime.triton.server import BUNDLE
 
 FIRST = "1"
 """The folder of the first version of a model."""
-MODEL = "model.py"
+_MODEL = "model.py"
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 
@@ -97,7 +97,7 @@ def write_version(model: Path, bundle: Bundle, of: str) -> None:
     version = next_version(model)
     copy_bundle(bundle, version)
     module, _, name = of.rpartition(".")
-    (version / MODEL).write_text(
+    (version / _MODEL).write_text(
         f'"""The bundle in {BUNDLE}, run by tcja_runtime, which the server\'s Python must have."""\n\n'
         f"from {module} import {name} as TritonPythonModel  # noqa: F401, N813\n"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tcja_deploy.package.configuration import CONFIG, protobuf, text
+from tcja_deploy.package.configuration import CONFIG, instances, protobuf, text
 from tcja_deploy.package.options import TritonOptions
 from tcja_deploy.package.repository import write_version
 from tcja_deploy.package.windows import copy_keys, parameters, takes_events
@@ -64,9 +64,7 @@ def streams_config(name: str, bundle: Bundle, options: TritonOptions) -> Any:
             for each, (kind, dims) in taken.items()
         ],
         output=[messages.ModelOutput(name=each, data_type=kind, dims=dims) for each, (kind, dims) in returned.items()],
-        instance_group=[
-            messages.ModelInstanceGroup(count=options.instances, kind=messages.ModelInstanceGroup.KIND_CPU)
-        ],
+        instance_group=[instances(messages, options.instances)],
         sequence_batching=messages.ModelSequenceBatching(
             max_sequence_idle_microseconds=cameras.idle,
             oldest=messages.ModelSequenceBatching.StrategyOldest(
