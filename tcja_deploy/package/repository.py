@@ -77,13 +77,18 @@ def check_outside(bundle: Bundle, folder: Path) -> None:
 
 
 def copy_bundle(bundle: Bundle, folder: Path) -> None:
-    """Copy a whole bundle into a folder, which is made, with its signatures and engines."""
+    """Copy a whole bundle into a folder, which is made, with its signatures and engines.
+
+    The owner may write into its folders, as `build` does, also if the bundle is read-only.
+    """
 
     def left_out(of: str, names: list[str]) -> set[str]:
         return {name for name in names if is_of_git(name)} if Path(of) == bundle.path else set()
 
     folder.mkdir(parents=True, exist_ok=True)
     copy_folder(bundle.path, folder / BUNDLE, ignore=left_out)
+    for place, _, _ in os.walk(folder / BUNDLE):
+        Path(place).chmod(Path(place).stat().st_mode | 0o700)
 
 
 def write_version(model: Path, bundle: Bundle, of: str) -> None:

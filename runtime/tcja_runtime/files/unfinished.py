@@ -137,13 +137,23 @@ def _remove_left(parent: Path) -> None:
 def _remove(place: Path) -> None:
     """Remove a file or folder as far as possible."""
     if place.is_dir():
+        for folder, _, _ in os.walk(place):  # nothing can be removed from one that may not be written
+            with contextlib.suppress(OSError):
+                Path(folder).chmod(0o700)
         shutil.rmtree(place, ignore_errors=True)
     else:
         with contextlib.suppress(OSError):
             place.unlink()
 
 
-_SWEEP = "import shutil, sys; sys.stdin.read(); shutil.rmtree(sys.argv[1], ignore_errors=True)"
+_SWEEP = """import contextlib, os, shutil, sys
+sys.stdin.read()
+for folder, _, _ in os.walk(sys.argv[1]):
+    with contextlib.suppress(OSError):
+        os.chmod(folder, 0o700)
+shutil.rmtree(sys.argv[1], ignore_errors=True)
+"""
+"""`_remove` for a process that imports none of ours."""
 
 
 def _sweep_after_this_process(folder: Path) -> subprocess.Popen[bytes]:

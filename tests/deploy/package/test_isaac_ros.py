@@ -194,12 +194,15 @@ def test_a_changed_bundle_is_refused(built, tmp_path):
 
 
 def test_the_command(run, built, tmp_path):
+    for place in (built, built / "engines"):
+        place.chmod(0o555)
     code, out, err = run("package", "isaac-ros", built, tmp_path / "robot", "--json")
     assert code == 0, err
     assert json.loads(out)["parameters"] == parameters(tmp_path / "robot")
     code, out, _ = run("package", "isaac-ros", built, tmp_path / "other")
     said, copy = " ".join(out.split()), tmp_path / "other" / "model.bundle"
     assert f"Next, on the robot: tcja-deploy verify {copy} && ros2 launch" in said
+    assert [each.stat().st_mode & 0o777 for each in (copy, copy / "engines")] == [0o755, 0o755]
     code, _, err = run("package", "isaac-ros", built, tmp_path / "third", "--instances", 2)
     assert (code, err.splitlines()[-1]) == (2, "error: --instances is for triton; leave it out")
     inside = f"error: {built / 'robot'} is in the bundle {built}; name a folder outside it"

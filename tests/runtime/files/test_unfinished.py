@@ -18,7 +18,10 @@ from tcja_runtime.files.unfinished import unfinished_file
 with contextlib.ExitStack() as until:
     until.enter_context(unfinished_file(pathlib.Path()))
     for context in (scratch(), staged(pathlib.Path("a.bundle")), restaged(pathlib.Path("old.bundle"))):
-        (until.enter_context(context) / "half").write_text("x")
+        half = until.enter_context(context) / "half"
+        half.mkdir()
+        (half / "file").write_text("x")
+        half.chmod(0o500)  # as in a copy of what is read-only
     print("ready", flush=True)
     time.sleep(60)
 """
