@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import hmac
+import os
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,6 +22,8 @@ from tcja_runtime.machine.system_readings import file_text
 _SERIAL = Path("/proc/device-tree/serial-number")
 _MACHINE_ID = Path("/etc/machine-id")
 _OF_CONTAINERS = (Path("/.dockerenv"), Path("/run/.containerenv"))
+_SAYS_CONTAINER = ("KUBERNETES_SERVICE_HOST", "container")
+"""The variables that Kubernetes, and systemd, Podman and LXC set in a container."""
 _PROGRAM = b"tcja-deploy: the identity of a machine in its results"
 _DIGITS = 16
 
@@ -59,6 +62,6 @@ def this_machine() -> Machine:
 
 
 def _identity() -> str | None:
-    contained = any(file.exists() for file in _OF_CONTAINERS)
+    contained = any(file.exists() for file in _OF_CONTAINERS) or any(name in os.environ for name in _SAYS_CONTAINER)
     known = file_text(_SERIAL) or ("" if contained else file_text(_MACHINE_ID))
     return hmac.new(known.encode(), _PROGRAM, hashlib.sha256).hexdigest()[:_DIGITS] if known else None

@@ -13,6 +13,8 @@ def files(tmp_path, monkeypatch):
     monkeypatch.setattr(identity, "_SERIAL", tmp_path / "serial-number")
     monkeypatch.setattr(identity, "_MACHINE_ID", tmp_path / "machine-id")
     monkeypatch.setattr(identity, "_OF_CONTAINERS", (tmp_path / ".dockerenv",))
+    for name in ("KUBERNETES_SERVICE_HOST", "container"):
+        monkeypatch.delenv(name, raising=False)
     return tmp_path
 
 
@@ -33,9 +35,14 @@ def test_the_serial_number_comes_first(files):
     assert identity.this_machine().id not in (None, first)
 
 
-def test_the_machine_id_of_a_container_is_that_of_its_image(files):
+@pytest.mark.parametrize("told", ["a file", "KUBERNETES_SERVICE_HOST", "container"])
+def test_the_machine_id_of_a_container_is_that_of_its_image(files, monkeypatch, told):
     (files / "machine-id").write_text("0123456789abcdef0123456789abcdef\n")
-    (files / ".dockerenv").touch()
+    assert identity.this_machine().id is not None
+    if told == "a file":
+        (files / ".dockerenv").touch()
+    else:
+        monkeypatch.setenv(told, "1")
     assert identity.this_machine().id is None
     (files / "serial-number").write_text("1421323012345\0")
     assert identity.this_machine().id is not None
