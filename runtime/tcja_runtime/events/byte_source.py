@@ -194,7 +194,7 @@ def new_decoder(form: str) -> Decoder:
     """
     row = registry.named(form)
     if row is None:
-        raise BadInput(f"there is no format '{form}'; choose one of {', '.join(registry.names())}")
+        raise BadInput(f"there is no format '{form}'; a stream can be one of {stream_formats()}")
     if row.decoder is None:
         raise BadInput(f"'{form}' can only be read from whole files; a stream can be one of {stream_formats()}")
     return row.decoder()

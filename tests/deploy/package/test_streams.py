@@ -227,7 +227,7 @@ def test_a_request_that_is_refused_leaves_its_stream_as_it_was(camera, bundle, t
         ({"packet": b"", "parameters": {"window": "1 s"}}, "`window` '1 s' must be a time or a number of events"),
         ({"packet": b"", "parameters": {"window": "4us"}}, "`window` 4 us cannot be cut into 5 frames; take a longer"),
         ({"packet": b"", "parameters": {"window": "1s", "hop": "100ms"}}, "`hop` puts an event into 10 windows, and"),
-        ({"packet": b"", "parameters": {"format": "evt9"}}, "there is no format 'evt9'; choose one of"),
+        ({"packet": b"", "parameters": {"format": "evt9"}}, "there is no format 'evt9'; a stream can be one of aedat2"),
         ({"packet": bytes([64, 0, 0, 0, 0])}, "camera 78: event 0 is at column 64, row 0; the network takes 64x64"),
         ({"packet": b"\1\2\3", "parameters": {"format": "evt3"}, "end": True}, "camera 78: byte"),
     ],

@@ -418,7 +418,7 @@ def test_a_source_that_is_cut_off(read, fifo, kept, message):
         ("fifo", {"follow": True}, "`follow` is for files that grow; fifo is read as it comes"),
         ("fifo", {"options": ReadOptions(time_unit="s")}, "`time_unit` is for recordings; fifo is read as it comes"),
         ("tcp://127.0.0.1:0", {"follow": True}, "`follow` is for files that grow; tcp://127.0.0.1:0 is read"),
-        ("fifo", {"form": "xyz"}, "there is no format 'xyz'; choose one of aedat2, "),
+        ("fifo", {"form": "xyz"}, "there is no format 'xyz'; a stream can be one of aedat2, aedat3, atis, "),
         ("a.bin", {"form": "xyz"}, "there is no format 'xyz'; "),
         ("fifo", {"form": "npz"}, "'npz' can only be read from whole files; a stream can be"),
         ("udp://127.0.0.1:0", {}, "udp://127.0.0.1:0: the format of datagrams is not known; give `form`, one of "),

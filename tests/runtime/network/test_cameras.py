@@ -213,7 +213,11 @@ def test_what_a_stream_cannot_go_on_with(bundle, first, second, text):
     [
         (PacketRule(window=Window(1)), b"", "`window` 1 us cannot be cut into 2 frames; take a longer one"),
         (PacketRule(window=Window(400, "us", 100)), b"", "`hop` puts an event into 4 windows, and there is room for 2"),
-        (PacketRule(window=Window(), form="evt9"), b"", "there is no format 'evt9'; choose one of"),
+        (
+            PacketRule(window=Window(), form="evt9"),
+            b"",
+            "there is no format 'evt9'; a stream can be one of aedat2, aedat3, atis, dat, evt2, evt21, evt3",
+        ),
         (
             PacketRule(window=Window(), form="evt3"),
             b"% evt 2.0\n% end\n",
