@@ -17,7 +17,7 @@ from tcja_deploy.cluster.driver import Answer, Task, receive, send
 from tcja_deploy.cluster.job import Computed, Job
 from tcja_deploy.cluster.options import LOCAL, ClusterOptions
 from tcja_deploy.console import Progress
-from tcja_runtime.counting import agree, counted
+from tcja_runtime.counting import agree, counted, listed
 from tcja_runtime.errors import BadInput, Unavailable, user_error
 from tcja_runtime.machine import children
 from tcja_runtime.machine.versions import too_old, version
@@ -71,7 +71,7 @@ class Cluster:
         workers = self._answer().workers
         chunks = sum(len(unit.edges) - 1 for unit in job.units(workers))
         self.progress.note(f"{counted(workers, 'worker')} of Ray {agree(workers, 'shares', 'share')} the windows")
-        title, replaced = "", set()
+        title, processors, replaced = "", set(), set()
         for number in range(chunks):
             found: Computed = pickle.loads(self._answer().chunk)  # noqa: S301
             if found.error:
@@ -87,8 +87,14 @@ class Cluster:
                 self.progress.note(note)
             title = found.title
             replaced.add(found.replaces)
+            processors.add(found.processor)
             job.data[found.data].learn(found.readings)
             yield from found.outcomes
+        if len(processors) > 1:
+            self.progress.note(
+                f"the machines of the cluster have several processors ({listed(sorted(processors), 4)}), which may "
+                "round in other ways: another run may differ in windows near a decision"
+            )
         if ended := len(replaced - {""}):
             self.progress.note(
                 f"{counted(ended, 'worker')} of Ray ended while {agree(ended, 'it', 'they')} worked; others did the "

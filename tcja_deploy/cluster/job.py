@@ -184,6 +184,7 @@ class Computed:
     Attributes:
         number: the number of the chunk.
         replaces: the machine and the process, if it replaces one that ended; else empty.
+        processor: the name of the board or the processor; empty with an error.
         title: the title of the `Runner`; empty with an error.
         notes: its notes.
         outcomes: what is kept of each batch.
@@ -195,6 +196,7 @@ class Computed:
 
     number: int
     replaces: str = ""
+    processor: str = ""
     title: str = ""
     notes: Sequence[str] = ()
     outcomes: Sequence[Any] = ()

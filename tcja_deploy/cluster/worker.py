@@ -25,6 +25,7 @@ from tcja_runtime.data.contract import Floats
 from tcja_runtime.data.dataset import Data
 from tcja_runtime.data.recordings import Reading
 from tcja_runtime.errors import TcjaError, Unavailable, user_error
+from tcja_runtime.machine.conditions import processor
 
 Row = dict[str, Sequence[Any]]
 
@@ -105,6 +106,7 @@ class Session:
         return Computed(
             number=read.number,
             replaces=_process() if ray.get_runtime_context().was_current_actor_reconstructed else "",
+            processor=processor(),
             title=self._runner.title,
             notes=self._runner.notes,
             outcomes=[self._runner.run(read.start + at, windows[at : at + job.size]) for at in starts],

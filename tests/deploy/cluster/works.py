@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 import signal
 import time
@@ -18,7 +19,8 @@ class Troubled:
 
     Attributes:
         work: the classification.
-        trouble: "death" ends the process, "bug" is an error that is not the user's, "" is none.
+        trouble: "death" ends the process, "bug" is an error that is not the user's, "" is none. With "processors", each
+            process says that it has another processor.
         seconds: the seconds that each batch takes.
     """
 
@@ -31,6 +33,8 @@ class Troubled:
 
     def runner(self) -> Runner:
         real = self.work.runner()
+        if self.trouble == "processors":
+            importlib.import_module("tcja_deploy.cluster.worker").processor = lambda: f"CPU {os.getpid()}"
 
         def run(start: int, inputs: Any) -> Any:
             time.sleep(self.seconds)
