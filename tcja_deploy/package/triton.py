@@ -90,17 +90,18 @@ def package_triton(
         _check_streams(repository / (name + STREAM), path, expected=len(models) > 1)
     with progress.step("write the models"), contextlib.ExitStack() as written:
         if options.new_version:
-            for each, write in models.items():
-                model = written.enter_context(new_version(repository / each))
-                _add_version(model, write, bundle, backend, options.engine)
+            copies = {each: written.enter_context(new_version(repository / each)) for each in models}
+            version = max((next_version(copy).name for copy in copies.values()), key=int)  # the same of both models
+            for each, copy in copies.items():
+                _add_version(copy / version, models[each], bundle, backend, options.engine)
         else:
+            version = FIRST
             folders = written.enter_context(new_models(repository, tuple(models)))
             for folder, (each, write) in zip(folders, models.items(), strict=True):
                 write(folder, each, bundle, options)
             _note_shared_memory(bundle, options, progress)
         _note_path(repository, backend, progress)
-    version = int(next_version(repository / name).name) - 1
-    return Packaged(folder=repository, models=tuple(models), version=version, backend=backend)
+    return Packaged(folder=repository, models=tuple(models), version=int(version), backend=backend)
 
 
 def _check_streams(model: Path, bundle: Path, *, expected: bool) -> None:
@@ -126,13 +127,13 @@ def _check_streams(model: Path, bundle: Path, *, expected: bool) -> None:
         )
 
 
-def _add_version(model: Path, write: _Writer, bundle: Bundle, backend: str, engine: str | None) -> None:
+def _add_version(version: Path, write: _Writer, bundle: Bundle, backend: str, engine: str | None) -> None:
     """Add a bundle to the folder of a model, as its next version. The configuration stays as it is.
 
     The model is written anew elsewhere, and of that only the version is taken.
 
     Args:
-        model: the folder of the model.
+        version: the folder of the version, which is made in that of the model.
         write: what writes models of its kind.
         bundle: the bundle.
         backend: the server's backend that runs the model.
@@ -141,6 +142,7 @@ def _add_version(model: Path, write: _Writer, bundle: Bundle, backend: str, engi
     Raises:
         BadInput: the configuration is not that of such a model, or does not fit the bundle.
     """
+    model = version.parent
     config = read(model)
     given = {name: value.string_value for name, value in config.parameters.items()}
     most = config.max_batch_size or None
@@ -155,7 +157,7 @@ def _add_version(model: Path, write: _Writer, bundle: Bundle, backend: str, engi
     with scratch() as place:
         write(place, config.name, bundle, kept)
         check_fits(model, place)
-        copy_folder(place / FIRST, next_version(model))
+        copy_folder(place / FIRST, version)
 
 
 def _note_shared_memory(bundle: Bundle, options: TritonOptions, progress: Progress) -> None:

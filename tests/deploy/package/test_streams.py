@@ -346,6 +346,9 @@ def test_a_new_version_of_both_models(bundle, tmp_path):
         assert sorted(each.name for each in (tmp_path / "models" / name).iterdir() if each.is_dir())[:2] == ["1", "2"]
         assert tcja.load(tmp_path / "models" / name / "2" / "model.bundle").info.network == "dvs128"
     assert (tmp_path / "models" / "a_stream" / "config.pbtxt").read_text() == config
+    shutil.rmtree(tmp_path / "models" / "a" / "2")  # as the guide says, to go back
+    assert app.run([*add, "--new-version"]) == 0
+    assert len([*(tmp_path / "models").glob("*/3")]) == 2, "both get the same number"
 
 
 def test_a_new_version_of_one_of_two_models_is_refused(bundle, tmp_path, capsys):
