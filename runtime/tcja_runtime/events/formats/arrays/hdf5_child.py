@@ -42,6 +42,7 @@ def main(room: str, patience: str) -> None:
         patience: the seconds after which it is ended if it has neither a block of events nor an answer. The HDF5
             library cannot be interrupted, so the system's alarm ends the process.
     """
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # a process inherits what its parent ignores
     hdf5.load()
     limit_memory(int(room))
     with os.fdopen(os.dup(1), "wb") as out:
