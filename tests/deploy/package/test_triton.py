@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from ruamel.yaml import YAML
 from torch import Tensor, nn
 
 import tcja_runtime as tcja
@@ -39,6 +38,8 @@ from ...runtime.events import writers
 from ...sidecars import engine_info
 
 pytestmark = [pytest.mark.releases, servers.NEEDED]
+
+yaml = pytest.importorskip("ruamel.yaml")
 
 CLOTHES, GESTURES = "fashion_mnist", "dvs128"
 PROTOCOLS = ("http", "grpc")
@@ -320,7 +321,7 @@ def test_instances_share_the_cores(server, bundles):
 
 def test_the_liveness_probe_sees_that_a_process_was_killed(server, bundles):
     """The server does not: it says that the model is ready."""
-    found = [YAML(typ="safe").load_all(each.code) for each in blocks(SERVING) if each.language == "yaml"]
+    found = [yaml.YAML(typ="safe").load_all(each.code) for each in blocks(SERVING) if each.language == "yaml"]
     (deployment,) = [each for documents in found for each in documents if each.get("kind") == "Deployment"]
     probe = deployment["spec"]["template"]["spec"]["containers"][0]["livenessProbe"]["exec"]["command"]
     windows = networks.SMALL[CLOTHES].inputs(1, seed=5).numpy()
