@@ -42,7 +42,9 @@ class Apart:
     def started(cls, parser: Parser, folder: Path) -> Iterator[Apart]:
         """A context with the process."""
         command = [sys.executable, "-m", __name__, parser.name, str(folder)]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=_ROOT) as process:
+        # Without buffers: what a process that ended did not take is not written again when its pipe is closed.
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, bufsize=0, cwd=_ROOT) as process:
             try:
                 yield cls(parser, process)
             finally:
@@ -54,7 +56,6 @@ class Apart:
         assert self.process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(struct.pack("<I", len(content)) + content)
-            self.process.stdin.flush()
         if not select.select([self.process.stdout], [], [], _HANG)[0]:
             raise Finding(f"hangs for {_HANG} s", self._parser.name)
         answer = self.process.stdout.readline().decode().strip()
